@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlinestack.features.hashing import (
+from onlinestack.murmur import (
     murmur,
     murmur_at,
     uniform_hash,
@@ -63,9 +63,9 @@ def test_vectors_of_names() -> None:
 def test_murmur_equals_mmh3(data: bytes, seed: int) -> None:
     expected = mmh3.hash(data, seed, signed=False)
     raw = array(data)
-    for version in KERNELS["onlinestack.features.hashing.murmur"]:
+    for version in KERNELS["onlinestack.murmur.murmur"]:
         assert version(raw, 1, 1 + len(data), np.uint32(seed)) == expected
-    for version in KERNELS["onlinestack.features.hashing.murmur_at"]:
+    for version in KERNELS["onlinestack.murmur.murmur_at"]:
         assert version(raw.ctypes.data + 1, len(data), np.uint32(seed)) == expected
     assert murmur_at(raw.ctypes.data + 1, len(data), np.uint32(seed)) == expected
 
@@ -74,8 +74,8 @@ def test_murmur_equals_mmh3(data: bytes, seed: int) -> None:
 def test_vw_hash_equals_its_twin(data: bytes, seed: int) -> None:
     expected = vw_hash_string(data, seed)
     raw = array(data)
-    for version in KERNELS["onlinestack.features.hashing.vw_hash"]:
+    for version in KERNELS["onlinestack.murmur.vw_hash"]:
         assert version(raw, 1, 1 + len(data), np.uint32(seed)) == expected
-    for version in KERNELS["onlinestack.features.hashing.vw_hash_at"]:
+    for version in KERNELS["onlinestack.murmur.vw_hash_at"]:
         assert version(raw.ctypes.data + 1, len(data), np.uint32(seed)) == expected
     assert vw_hash_at(raw.ctypes.data + 1, len(data), np.uint32(seed)) == expected
