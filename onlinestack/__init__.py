@@ -1,0 +1,52 @@
+"""Online stacking for click prediction: predict a record, score it, then learn from it.
+
+The public names below are loaded when they are first used, so that importing the package, and
+``onlinestack --help``, stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "LinearLearner",
+    "Schema",
+    "__version__",
+    "load",
+    "open_source",
+    "progressive_validate",
+    "save",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "LinearLearner": "onlinestack.learner",
+    "Schema": "onlinestack.io.schema",
+    "load": "onlinestack.learner",
+    "open_source": "onlinestack.io.source",
+    "progressive_validate": "onlinestack.progressive",
+    "save": "onlinestack.learner",
+}
+
+if TYPE_CHECKING:
+    from onlinestack.io.schema import Schema
+    from onlinestack.io.source import open_source
+    from onlinestack.learner import LinearLearner, load, save
+    from onlinestack.progressive import progressive_validate
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,148 @@
+"""The arrays every kernel reads: a block of records, and the tape of steps over it.
+
+A block holds up to a quantum of records. Features lie in one pool (``index``, ``value``); where
+a record's namespace lies in the pool is given by the group table (``names``, ``start``,
+``stop``), one row a record, one column a namespace in the record's own order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEARN", "PREDICT", "Block", "Tape", "immediate_tape"]
+
+PREDICT = 0
+LEARN = 1
+
+
+@dataclass(slots=True)
+class Block:
+    """Consecutive records as flat arrays, ready for the kernels.
+
+    Parameters
+    ----------
+    label
+        ``float32[n]``: the target as the learner reads it; NaN where it is not known.
+    weight
+        ``float32[n]``: importance, finite and not negative.
+    initial
+        ``float32[n]``: offset added to the raw prediction (Vowpal Wabbit's *initial*).
+    row
+        ``int64[n]``: number of the record in the run, from 0, rejected ones counted.
+    index
+        ``uint32[size]``: feature hashes before masking.
+    value
+        ``float32[size]``: feature values.
+    names
+        ``uint8[n, g]``: namespace letter of each group of the record, 0 for "no group here".
+    start
+        ``int64[n, g]``: first position in the pool of each group.
+    stop
+        ``int64[n, g]``: position behind the last one of each group.
+    numbers
+        ``float64[n, k]``: the plain numbers, NaN where missing; k may be 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = Block.of([[("f", [3, 5], [1.0, 1.0])], []], label=[1, np.nan])
+    >>> block.n, block.names[0].tobytes(), block.index[block.start[0, 0] : block.stop[0, 0]]
+    (2, b'f', array([3, 5], dtype=uint32))
+    """
+
+    label: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    initial: NDArray[np.float32]
+    row: NDArray[np.int64]
+    index: NDArray[np.uint32]
+    value: NDArray[np.float32]
+    names: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    numbers: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def n(self) -> int:
+        """Number of records."""
+        return len(self.label)
+
+    def rows(self, start: int, stop: int) -> Block:
+        """Return the records ``start`` to ``stop`` as a view over the same pool."""
+        return Block(
+            self.label[start:stop],
+            self.weight[start:stop],
+            self.initial[start:stop],
+            self.row[start:stop],
+            self.index,
+            self.value,
+            self.names[start:stop],
+            self.start[start:stop],
+            self.stop[start:stop],
+            self.numbers[start:stop],
+        )
+
+    @classmethod
+    def of(cls, records: list[list[tuple[str, Any, Any]]], **columns: Any) -> Block:
+        """Build a block from ``(namespace, indices, values)`` groups; for tests and examples."""
+        n, groups = len(records), max([1, *(len(groups) for groups in records)])
+        names = np.zeros((n, groups), np.uint8)
+        start, stop = np.zeros((n, groups), np.int64), np.zeros((n, groups), np.int64)
+        index: list[int] = []
+        value: list[float] = []
+        for i, record in enumerate(records):
+            for j, (name, indices, values) in enumerate(record):
+                names[i, j] = ord(name)
+                start[i, j] = len(index)
+                index += list(indices)
+                value += list(values)
+                stop[i, j] = len(index)
+        return cls(
+            np.array(columns.get("label", [np.nan] * n), np.float32),
+            np.array(columns.get("weight", [1.0] * n), np.float32),
+            np.array(columns.get("initial", [0.0] * n), np.float32),
+            np.arange(n, dtype=np.int64),
+            np.array(index, np.uint32),
+            np.array(value, np.float32),
+            names,
+            start,
+            stop,
+        )
+
+
+@dataclass(slots=True)
+class Tape:
+    """The steps of a quantum, in order: predict this row, learn that row.
+
+    Parameters
+    ----------
+    op
+        ``uint8[m]``: ``PREDICT`` or ``LEARN``.
+    row
+        ``int32[m]``: row of the block the step is about.
+    """
+
+    op: NDArray[np.uint8]
+    row: NDArray[np.int32]
+
+
+def immediate_tape(label: NDArray[np.float32]) -> Tape:
+    """Return the tape of records whose labels come at once: predict i, learn i, predict i+1 ...
+
+    Records without a label (NaN) are predicted only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tape = immediate_tape(np.array([1, np.nan, 0], np.float32))
+    >>> tape.op.tolist(), tape.row.tolist()
+    ([0, 1, 0, 0, 1], [0, 0, 1, 2, 2])
+    """
+    known = ~np.isnan(label)
+    row = np.repeat(np.arange(len(label), dtype=np.int32), 1 + known)
+    op = np.zeros(len(row), np.uint8)
+    op[1:] = row[1:] == row[:-1]
+    return Tape(op, row)

@@ -1,0 +1,298 @@
+"""The only door to numba: one float policy, one cache, one table of kernels and their twins.
+
+A *kernel* is a compiled function; its *twin* is the same function in plain Python, which states
+what the kernel means. With the environment variable ``ONLINESTACK_TWINS=1`` every kernel is
+replaced by its twin, so a whole run can be repeated without compiled code and must score the
+same, bit for bit.
+
+Notes
+-----
+No ``fastmath``: it reorders sums and may drop tests for NaN, and replays would differ. Losses and
+update rules are chosen by integer codes inside one kernel, never passed as functions: a function
+argument compiles anew in every process and never hits the cache.
+
+Compiled code is kept in the user's cache folder, in a folder whose name hashes the source of the
+kernel's module and of every module of the package it imports. numba's own cache looks at one
+file only and goes stale when a callee in another file changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "KERNELS",
+    "TWINS",
+    "Kernel",
+    "array_at",
+    "cache_folder",
+    "exp32",
+    "expm132",
+    "kernel",
+    "log1p32",
+    "log32",
+    "pow32",
+    "prefetch",
+    "strtof",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TWINS: bool = os.environ.get("ONLINESTACK_TWINS", "") == "1"
+"""Whether every kernel of this process is its plain twin."""
+
+_PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(rb"^\s*(?:from|import)\s+onlinestack\.([a-z_.]+)", re.MULTILINE)
+
+
+class Kernel(NamedTuple):
+    """A compiled function beside the plain function that states its meaning."""
+
+    compiled: Callable[..., Any]
+    twin: Callable[..., Any]
+
+
+KERNELS: dict[str, Kernel] = {}
+"""Every kernel of the modules imported so far, by ``module.function``; the tests walk it."""
+
+
+def kernel(twin: Callable[..., Any] | None = None, *, allocates: bool = False) -> Callable[[F], F]:
+    """Compile a function under the project's one policy and register it with its twin.
+
+    Use it on every function that must be fast; nothing else in the package may import numba.
+    Kernels are given all the memory they need. One that must make arrays says so, and pays with
+    reference counting: about 10 ns for each array of each call from kernel to kernel.
+
+    Parameters
+    ----------
+    twin
+        The plain function with the same signature and meaning. Left out when the function, run
+        as plain Python over numpy scalars, is already the plainest statement of itself.
+
+    Returns
+    -------
+    The compiled function, or its twin when ``ONLINESTACK_TWINS=1``.
+    """
+
+    def wrap(function: F) -> F:
+        plain = _quiet(twin if twin is not None else function)
+        compiled = function if TWINS else _compile(function, allocates)
+        KERNELS[f"{function.__module__}.{function.__qualname__}"] = Kernel(compiled, plain)
+        return plain if TWINS else compiled  # type: ignore[return-value]
+
+    return wrap
+
+
+_STRTOF = ctypes.CDLL(None).strtof
+_STRTOF.restype = ctypes.c_float
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give plain float32 arithmetic the silent overflow and NaN that compiled code has."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    return run
+
+
+@functools.cache
+def _sources(path: Path) -> frozenset[Path]:
+    """Return the module's file and, transitively, those of the package's modules it imports."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        if here in found or not here.is_file():
+            continue
+        found.add(here)
+        for name in _IMPORT.findall(here.read_bytes()):
+            stem = _PACKAGE.joinpath(*name.decode().split("."))
+            waiting += [stem.with_suffix(".py"), stem / "__init__.py"]
+    return frozenset(found)
+
+
+@functools.cache
+def _stamp(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for source in sorted(_sources(path) | {Path(__file__)}):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Return the folder that keeps compiled kernels, or None when none can be written.
+
+    ``ONLINESTACK_CACHE`` names it; the default is ``onlinestack`` in the user's cache folder.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(os.environ.get("ONLINESTACK_CACHE") or os.path.join(home, "onlinestack"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return None
+    return folder
+
+
+def compiled_before(module_file: str) -> bool:
+    """Tell whether kernels of a module (given by its ``__file__``) are in the cache already."""
+    folder = cache_folder()
+    return TWINS or (folder is not None and (folder / _stamp(Path(module_file))).is_dir())
+
+
+if TWINS:
+
+    def _compile(function: Any, allocates: bool) -> Any:
+        return function
+
+    def array_at(address: Any, count: Any, dtype: Any) -> Any:
+        """Return ``count`` items of ``dtype`` that lie at a memory address, without copying."""
+        size = int(count) * np.dtype(dtype).itemsize
+        if size == 0:
+            return np.empty(0, dtype)
+        return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
+
+    def prefetch(array: Any, position: Any) -> None:
+        """Ask the processor to fetch ``array[position]``; without effect on any result."""
+
+    def strtof(address: Any) -> Any:
+        """Read the number at a memory address as the C library does: ``(float32, end address)``."""
+        end = ctypes.c_char_p()
+        value = _STRTOF(ctypes.c_void_p(int(address)), ctypes.byref(end))
+        return np.float32(value), ctypes.cast(end, ctypes.c_void_p).value
+
+else:
+    import numba
+    from llvmlite import ir
+    from numba.core import caching, cgutils, types
+    from numba.extending import intrinsic
+
+    class _Locator(caching._CacheLocator):
+        def __init__(self, py_func: Any, py_file: str) -> None:
+            self._stamp = _stamp(Path(py_file))
+            self._line = py_func.__code__.co_firstlineno
+            self._folder = str((cache_folder() or Path(os.devnull)) / self._stamp)
+
+        def get_cache_path(self) -> str:
+            return self._folder
+
+        def get_source_stamp(self) -> str:
+            return self._stamp
+
+        def get_disambiguator(self) -> str:
+            return str(self._line)
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+            return cls(py_func, py_file)
+
+    class _CacheImpl(caching.CompileResultCacheImpl):
+        _locator_classes = (_Locator,)
+
+    class _Cache(caching.FunctionCache):
+        _impl_class = _CacheImpl
+
+    def _compile(function: Any, allocates: bool) -> Any:
+        dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=allocates)(function)
+        if cache_folder() is not None:
+            dispatcher._cache = _Cache(function)
+        return dispatcher
+
+    @intrinsic
+    def _pointer(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+        return types.voidptr(types.int64), codegen
+
+    @numba.njit(nogil=True, error_model="numpy", inline="always")
+    def array_at(address: Any, count: Any, dtype: Any) -> Any:
+        """Return ``count`` items of ``dtype`` that lie at a memory address, without copying."""
+        return numba.carray(_pointer(np.int64(address)), count, dtype)
+
+    @intrinsic
+    def prefetch(typingctx: Any, array: Any, position: Any) -> Any:
+        """Ask the processor to fetch ``array[position]``; without effect on any result."""
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            place = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+            i32 = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+            name = "llvm.prefetch.p0i8" if not place.type.is_opaque else "llvm.prefetch.p0"
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            builder.call(function, [place, i32(1), i32(3), i32(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    @intrinsic
+    def _strtof(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            bytes_ = cgutils.voidptr_t
+            kind = ir.FunctionType(ir.FloatType(), [bytes_, bytes_.as_pointer()])
+            function = cgutils.get_or_insert_function(builder.module, kind, "strtof")
+            end = cgutils.alloca_once(builder, bytes_)
+            value = builder.call(function, [builder.inttoptr(arguments[0], bytes_), end])
+            behind = builder.ptrtoint(builder.load(end), ir.IntType(64))
+            return context.make_tuple(builder, signature.return_type, [value, behind])
+
+        return types.Tuple((types.float32, types.int64))(types.int64), codegen
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def strtof(address: Any) -> Any:
+        """Read the number at a memory address as the C library does: ``(float32, end address)``."""
+        return _strtof(np.int64(address))
+
+
+def _libm(name: str, operands: int = 1) -> Callable[..., Any]:
+    """Return a float32 function of the C library as a function of numpy scalars."""
+    function = getattr(ctypes.CDLL(ctypes.util.find_library("m")), name)
+    function.restype = ctypes.c_float
+    function.argtypes = [ctypes.c_float] * operands
+    return lambda *x: np.float32(function(*(float(v) for v in x)))
+
+
+@kernel(_libm("expf"))
+def exp32(x: Any) -> Any:
+    """Return e to the power x, float32 as in the C library."""
+    return np.exp(np.float32(x))
+
+
+@kernel(_libm("logf"))
+def log32(x: Any) -> Any:
+    """Return the natural logarithm of x, float32 as in the C library."""
+    return np.log(np.float32(x))
+
+
+@kernel(_libm("expm1f"))
+def expm132(x: Any) -> Any:
+    """Return e to the power x, less one, float32 as in the C library."""
+    return np.expm1(np.float32(x))
+
+
+@kernel(_libm("log1pf"))
+def log1p32(x: Any) -> Any:
+    """Return the natural logarithm of 1 + x, float32 as in the C library."""
+    return np.log1p(np.float32(x))
+
+
+@kernel(_libm("powf", 2))
+def pow32(x: Any, y: Any) -> Any:
+    """Return x to the power y, float32 as in the C library."""
+    return np.float32(x) ** np.float32(y)
