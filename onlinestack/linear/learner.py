@@ -1,0 +1,343 @@
+"""One linear learner over the namespaces of a block: the walk over the tape, and its state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import LEARN, PREDICT, Block, Tape
+from onlinestack.kernel import kernel
+from onlinestack.linear import updates
+from onlinestack.linear.interactions import (
+    CONSTANT,
+    Reads,
+    count_features,
+    gather,
+    sum_of_squares,
+)
+from onlinestack.linear.updates import HIGH, KAPPA, LOW, SHARED, Rule, finalize, learn, predict
+
+__all__ = ["LinearMember", "walk"]
+
+ZERO = np.float32(0)
+FIRST = np.uint64(0)
+
+
+class Scratch(NamedTuple):
+    """Memory the walk works in, kept between calls.
+
+    Parameters
+    ----------
+    slots, values
+        ``uint32[2, size]`` and ``float32[2, size]``: working lists of two rows.
+    length, held
+        ``int64[2]``: length of each list, and the row it belongs to.
+    at
+        ``int64[w]``: positions within an interaction.
+    sums
+        ``float32[w]``: sums within an interaction.
+    """
+
+    slots: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    length: NDArray[np.int64]
+    held: NDArray[np.int64]
+    at: NDArray[np.int64]
+    sums: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, size: int, width: int) -> Scratch:
+        """Make scratch for lists of up to ``size`` entries and interactions of ``width`` letters."""
+        return cls(
+            np.empty((2, size), np.uint32),
+            np.empty((2, size), np.float32),
+            np.empty(2, np.int64),
+            np.empty(2, np.int64),
+            np.empty(width, np.int64),
+            np.empty(width, np.float32),
+        )
+
+
+@kernel()
+def longest_list(names: Any, start: Any, stop: Any, reads: Any) -> Any:
+    """Return the length of the longest working list of a block's records."""
+    longest = 0
+    for row in range(names.shape[0]):
+        longest = max(longest, count_features(row, names, start, stop, reads))
+    return longest
+
+
+def _walk_plain(
+    op: Any,
+    tape_row: Any,
+    label: Any,
+    weight: Any,
+    initial: Any,
+    index: Any,
+    value: Any,
+    names: Any,
+    start: Any,
+    stop: Any,
+    reads: Reads,
+    weights: Any,
+    shared: Any,
+    norm: Any,
+    rule: Rule,
+    scratch: Scratch,
+    raw: Any,
+    score: Any,
+) -> None:
+    """Take the steps of a tape: predict rows into ``raw`` and ``score``, learn rows.
+
+    Learning a row first predicts it with the weights of the moment: that is the prediction the
+    update starts from. Before it, the clamp range takes in the label, where it tracks labels.
+    """
+    slots, values = scratch.slots[0], scratch.values[0]
+    for action, r in zip(op, tape_row, strict=True):
+        n = gather(
+            r, index, value, names, start, stop, reads, slots, values, scratch.at, weights, rule
+        )
+        now = predict(n, slots, values, FIRST, initial[r], weights, shared, rule)
+        if action == LEARN and rule.track:
+            shared[LOW] = min(shared[LOW], label[r])
+            shared[HIGH] = max(shared[HIGH], label[r])
+        p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
+        if action == PREDICT or rule.with_label:
+            raw[r] = now
+            score[r] = p
+        if action == LEARN and weight[r] > ZERO:
+            squares = ZERO
+            if rule.invariant and not rule.adaptive and not rule.normalized:
+                squares = sum_of_squares(r, value, names, start, stop, reads, scratch.sums)
+            learn(
+                n,
+                slots,
+                values,
+                FIRST,
+                p,
+                label[r],
+                weight[r],
+                squares,
+                weights,
+                shared,
+                norm,
+                rule,
+            )
+
+
+@kernel(_walk_plain)
+def walk(
+    op: Any,
+    tape_row: Any,
+    label: Any,
+    weight: Any,
+    initial: Any,
+    index: Any,
+    value: Any,
+    names: Any,
+    start: Any,
+    stop: Any,
+    reads: Any,
+    weights: Any,
+    shared: Any,
+    norm: Any,
+    rule: Any,
+    scratch: Any,
+    raw: Any,
+    score: Any,
+) -> None:
+    """Take the steps with one row of foresight.
+
+    While a row is worked on, the list of the next one is already written and its weights are on
+    their way from memory: lists depend on features only, so nothing changes. A row learned right
+    after it was predicted keeps its raw sum: no weight has moved in between.
+    """
+    held = scratch.held
+    held[0] = -1
+    held[1] = -1
+    here = 0
+    fresh = np.int64(-1)
+    now = ZERO
+    m = op.shape[0]
+    for step in range(m):
+        r = np.int64(tape_row[step])
+        ahead = step + 1
+        while ahead < m and tape_row[ahead] == r:
+            ahead += 1
+        following = np.int64(tape_row[ahead]) if ahead < m else np.int64(-1)
+        if held[here] != r:
+            here = 1 - here
+        for turn in range(2):
+            wanted = r if turn == 0 else following
+            place = here if turn == 0 else 1 - here
+            if wanted < 0 or held[place] == wanted:
+                continue
+            scratch.length[place] = gather(
+                wanted,
+                index,
+                value,
+                names,
+                start,
+                stop,
+                reads,
+                scratch.slots[place],
+                scratch.values[place],
+                scratch.at,
+                weights,
+                rule,
+            )
+            held[place] = wanted
+        n = scratch.length[here]
+        slots = scratch.slots[here]
+        values = scratch.values[here]
+        if fresh != r:
+            now = predict(n, slots, values, FIRST, initial[r], weights, shared, rule)
+            fresh = r
+        learns = op[step] == LEARN
+        if learns and rule.track:
+            shared[LOW] = min(shared[LOW], np.float64(label[r]))
+            shared[HIGH] = max(shared[HIGH], np.float64(label[r]))
+        p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
+        if not learns or rule.with_label:
+            raw[r] = now
+            score[r] = p
+        if learns and weight[r] > ZERO:
+            squares = ZERO
+            if rule.invariant and not rule.adaptive and not rule.normalized:
+                squares = sum_of_squares(r, value, names, start, stop, reads, scratch.sums)
+            learn(
+                n,
+                slots,
+                values,
+                FIRST,
+                p,
+                label[r],
+                weight[r],
+                squares,
+                weights,
+                shared,
+                norm,
+                rule,
+            )
+            fresh = np.int64(-1)
+
+
+class LinearMember:
+    """A linear learner as a part: reads namespaces of a block, gives one score a record.
+
+    Parameters
+    ----------
+    reads
+        Which namespaces and interactions it reads.
+    rule
+        How it learns.
+    initial_t
+        Start of the clock, and of every adaptive sum.
+    initial_weight
+        Start of every weight.
+    constant_weight
+        Start of the constant's weight.
+    low, high
+        Start of the clamp range; the final one too where the rule does not track labels.
+
+    Examples
+    --------
+    >>> from onlinestack.block import immediate_tape
+    >>> from onlinestack.linear.interactions import reads_of
+    >>> member = LinearMember(reads_of(), Rule())
+    >>> block = Block.of([[("f", [3], [1.0])]] * 3, label=[1, 1, 1])
+    >>> member.run(block, immediate_tape(block.label)).round(3).tolist()
+    [0.0, 0.395, 0.668]
+    """
+
+    def __init__(
+        self,
+        reads: Reads,
+        rule: Rule,
+        *,
+        initial_t: float = 0.0,
+        initial_weight: float = 0.0,
+        constant_weight: float = 0.0,
+        low: float = -50.0,
+        high: float = 50.0,
+    ) -> None:
+        self.reads = reads
+        self.rule = rule
+        width = 1 << int(rule.shift)
+        self.weights = np.zeros((int(rule.mask) + 1) * width, np.float32)
+        if initial_weight:
+            self.weights[::width] = initial_weight
+        if initial_t > 0 and rule.adaptive:
+            self.weights[int(updates.G) :: width] = initial_t
+        if constant_weight:
+            at = (CONSTANT * reads.spread & int(rule.mask)) * width
+            self.weights[at] = constant_weight
+        self.shared = np.zeros(SHARED)
+        self.shared[[LOW, HIGH, updates.CLOCK, KAPPA]] = low, high, initial_t, 1.0
+        self.norms = np.zeros((reads.spread, 3))
+        self.norms[0, [updates.NORMS, updates.TOTAL]] = initial_t
+        self.norms[:, updates.SCALE] = 1.0
+        self._scratch = Scratch.of(256, reads.terms.shape[1])
+        self._raw = np.zeros(0, np.float32)
+        self._score = np.zeros(0, np.float32)
+
+    def run(self, block: Block, tape: Tape) -> NDArray[np.float32]:
+        """Walk the tape over a block and return each record's score, a view until the next call.
+
+        Rows the tape only learns keep whatever the view held before.
+        """
+        if len(self._score) < block.n:
+            self._raw = np.zeros(max(4096, block.n), np.float32)
+            self._score = np.zeros(max(4096, block.n), np.float32)
+        need = longest_list(block.names, block.start, block.stop, self.reads)
+        if need > self._scratch.slots.shape[1]:
+            self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
+        walk(
+            tape.op,
+            tape.row,
+            block.label,
+            block.weight,
+            block.initial,
+            block.index,
+            block.value,
+            block.names,
+            block.start,
+            block.stop,
+            self.reads,
+            self.weights,
+            self.shared,
+            self.norms[0],
+            self.rule,
+            self._scratch,
+            self._raw,
+            self._score,
+        )
+        return self._score[: block.n]
+
+    @property
+    def raw(self) -> NDArray[np.float32]:
+        """Raw sums of the last run, before clamping."""
+        return self._raw
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the state as arrays and JSON: only slots that differ from their start."""
+        table = self.weights.reshape(-1, 1 << int(self.rule.shift))
+        used = np.flatnonzero(table[:, : int(updates.D)].any(axis=1))
+        arrays = {
+            "slot": used.astype(np.uint32),
+            "weight": table[used, : int(updates.D)],
+            "shared": self.shared,
+            "norms": self.norms,
+        }
+        return arrays, {}
+
+    def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Take back a state that `state` returned."""
+        table = self.weights.reshape(-1, 1 << int(self.rule.shift))
+        table[:] = 0
+        table[arrays["slot"], : int(updates.D)] = arrays["weight"]
+        self.shared[:] = arrays["shared"]
+        self.norms[:] = arrays["norms"]
+
