@@ -14,10 +14,21 @@ from onlinestack.linear.interactions import (
     CONSTANT,
     Reads,
     count_features,
+    expand_wildcards,
     gather,
     sum_of_squares,
 )
-from onlinestack.linear.updates import HIGH, KAPPA, LOW, SHARED, Rule, finalize, learn, predict
+from onlinestack.linear.updates import (
+    CLOCK,
+    HIGH,
+    KAPPA,
+    LOW,
+    SHARED,
+    Rule,
+    finalize,
+    learn,
+    predict,
+)
 
 __all__ = ["LinearMember", "walk"]
 
@@ -125,6 +136,8 @@ def _walk_plain(
                 norm,
                 rule,
             )
+        if action == LEARN:
+            shared[CLOCK] += np.float64(weight[r])
 
 
 @kernel(_walk_plain)
@@ -222,6 +235,8 @@ def walk(
                 rule,
             )
             fresh = np.int64(-1)
+        if learns:
+            shared[CLOCK] += np.float64(weight[r])
 
 
 class LinearMember:
@@ -233,6 +248,8 @@ class LinearMember:
         Which namespaces and interactions it reads.
     rule
         How it learns.
+    wildcards
+        Interactions with ``:`` for any namespace, spelled out as namespaces are met.
     initial_t
         Start of the clock, and of every adaptive sum.
     initial_weight
@@ -248,7 +265,8 @@ class LinearMember:
     >>> from onlinestack.linear.interactions import reads_of
     >>> member = LinearMember(reads_of(), Rule())
     >>> block = Block.of([[("f", [3], [1.0])]] * 3, label=[1, 1, 1])
-    >>> member.run(block, immediate_tape(block.label)).round(3).tolist()
+    >>> member.run(block, immediate_tape(block.label))
+    >>> member.score[:3].round(3).tolist()
     [0.0, 0.395, 0.668]
     """
 
@@ -257,13 +275,18 @@ class LinearMember:
         reads: Reads,
         rule: Rule,
         *,
+        wildcards: tuple[bytes, ...] = (),
         initial_t: float = 0.0,
         initial_weight: float = 0.0,
         constant_weight: float = 0.0,
         low: float = -50.0,
         high: float = 50.0,
     ) -> None:
+        self.fills = "s"
+        self.needs = ("f",)
         self.reads = reads
+        self._wildcards = wildcards if any(b":" in term for term in wildcards) else ()
+        self._seen: set[int] = set()
         self.rule = rule
         width = 1 << int(rule.shift)
         self.weights = np.zeros((int(rule.mask) + 1) * width, np.float32)
@@ -275,22 +298,21 @@ class LinearMember:
             at = (CONSTANT * reads.spread & int(rule.mask)) * width
             self.weights[at] = constant_weight
         self.shared = np.zeros(SHARED)
-        self.shared[[LOW, HIGH, updates.CLOCK, KAPPA]] = low, high, initial_t, 1.0
+        self.shared[[LOW, HIGH, CLOCK, KAPPA]] = low, high, initial_t, 1.0
         self.norms = np.zeros((reads.spread, 3))
         self.norms[0, [updates.NORMS, updates.TOTAL]] = initial_t
         self.norms[:, updates.SCALE] = 1.0
         self._scratch = Scratch.of(256, reads.terms.shape[1])
-        self._raw = np.zeros(0, np.float32)
-        self._score = np.zeros(0, np.float32)
+        self.raw = np.zeros(0, np.float32)
+        self.score = np.zeros(0, np.float32)
 
-    def run(self, block: Block, tape: Tape) -> NDArray[np.float32]:
-        """Walk the tape over a block and return each record's score, a view until the next call.
-
-        Rows the tape only learns keep whatever the view held before.
-        """
-        if len(self._score) < block.n:
-            self._raw = np.zeros(max(4096, block.n), np.float32)
-            self._score = np.zeros(max(4096, block.n), np.float32)
+    def run(self, block: Block, tape: Tape) -> None:
+        """Walk the tape over a block; `score` and `raw` then hold the rows that were predicted."""
+        if self._wildcards:
+            self._expand(block)
+        if len(self.score) < block.n:
+            self.raw = np.zeros(max(4096, block.n), np.float32)
+            self.score = np.zeros(max(4096, block.n), np.float32)
         need = longest_list(block.names, block.start, block.stop, self.reads)
         if need > self._scratch.slots.shape[1]:
             self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
@@ -311,15 +333,26 @@ class LinearMember:
             self.norms[0],
             self.rule,
             self._scratch,
-            self._raw,
-            self._score,
+            self.raw,
+            self.score,
         )
-        return self._score[: block.n]
 
-    @property
-    def raw(self) -> NDArray[np.float32]:
-        """Raw sums of the last run, before clamping."""
-        return self._raw
+    def _expand(self, block: Block) -> None:
+        """Spell out wildcards over the namespaces seen so far.
+
+        Namespaces a record does not have add nothing to it, so it does not matter that later
+        records of the block may have brought them.
+        """
+        letters = set(np.unique(block.names).tolist()) - {0}
+        letters = {letter for letter in letters if self.reads.used[letter]}
+        if not letters <= self._seen:
+            self._seen |= letters
+            terms = expand_wildcards(self._wildcards, self._seen)
+            width = max([2, *(len(term) for term in terms)])
+            table = np.zeros((len(terms), width), np.uint8)
+            for i, term in enumerate(terms):
+                table[i, : len(term)] = list(term)
+            self.reads = self.reads._replace(terms=table)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: only slots that differ from their start."""
@@ -340,4 +373,3 @@ class LinearMember:
         table[arrays["slot"], : int(updates.D)] = arrays["weight"]
         self.shared[:] = arrays["shared"]
         self.norms[:] = arrays["norms"]
-

@@ -26,6 +26,7 @@ __all__ = [
     "derivative",
     "importance_update",
     "link",
+    "link_all",
     "loss_of",
     "plain_update",
     "squared_gradient",
@@ -373,3 +374,10 @@ def link(code: Any, p: Any) -> Any:
     if code == POISSON_LINK:
         return exp32(p)
     return p
+
+
+@kernel()
+def link_all(code: Any, scores: Any, out: Any) -> None:
+    """Write the linked predictions of many scores to ``out``."""
+    for i in range(scores.shape[0]):
+        out[i] = link(code, scores[i])

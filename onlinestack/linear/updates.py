@@ -364,7 +364,6 @@ def learn(
                 shared[KAPPA] *= 1.0 - rule.l2 * share
             step = np.float32(step / np.float32(shared[KAPPA]))
             shared[GAMMA] += share * rule.l1
-    shared[CLOCK] += np.float64(importance)
     if np.isnan(step):
         step = ZERO
     if step != ZERO:

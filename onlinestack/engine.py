@@ -1,0 +1,177 @@
+"""Quanta, tape and levels: how parts run over the stream, and what may change only in between.
+
+A *part* is anything with ``run(block, tape)``, ``state()`` and ``restore(arrays, meta)``. Parts
+say what they need and what they fill; the engine sorts them into levels and runs the levels over
+one quantum after another. A part whose frozen side may change (bin edges, a generation) says at
+which count of learned records it does, and the quantum ends there, whatever the size of the
+blocks the source delivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import Block, Tape
+
+__all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "levels_of"]
+
+QUANTUM = 4096
+"""Most records a quantum holds."""
+
+State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+"""What a part is made of: named arrays, and JSON."""
+
+
+class Part(Protocol):
+    """Something that predicts, learns or fills a namespace, record after record.
+
+    ``fills`` names what it makes (a namespace or a score), ``needs`` what must be there before.
+    """
+
+    fills: str
+    needs: tuple[str, ...]
+
+    def run(self, block: Block, tape: Tape) -> None:
+        """Take the steps of a quantum: fill at those that predict, learn at those that learn."""
+
+    def state(self) -> State:
+        """Return everything needed to go on as if never stopped."""
+
+    def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """A part whose frozen side changes between quanta."""
+
+    def next_change(self) -> int:
+        """Return the count of learned records at which the next change is due."""
+
+    def change(self) -> None:
+        """Make the change; called when exactly that many records have been learned."""
+
+
+def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
+    """Sort parts into levels; those of one level share nothing and may run side by side.
+
+    What no part fills is taken as given by the block.
+
+    Raises
+    ------
+    ValueError
+        Where parts wait for each other in a circle.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as P
+    >>> a, b, c = P(fills="c", needs=("f",)), P(fills="a", needs=("c",)), P(fills="b", needs=("c",))
+    >>> levels_of({"statistics": a, "one": b, "two": c})
+    [['statistics'], ['one', 'two']]
+    """
+    makers: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        makers.setdefault(part.fills, []).append(name)
+    graph = {
+        name: {m for r in part.needs for m in makers.get(r, ())} for name, part in parts.items()
+    }
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise ValueError(
+            f"the parts {circle} wait for each other; let one of them need less"
+        ) from None
+    order = list(parts)
+    levels = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=order.index)
+        levels.append(ready)
+        sorter.done(*ready)
+    return levels
+
+
+class Engine:
+    """Runs parts over quanta and keeps the clock: the count of labelled records learned.
+
+    Parameters
+    ----------
+    parts
+        Parts by name, the registry that snapshots and law tests walk.
+
+    Examples
+    --------
+    >>> engine = Engine({})
+    >>> import numpy as np
+    >>> list(engine.quanta(np.zeros(5000, np.float32)))
+    [(0, 4096), (4096, 5000)]
+    """
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = dict(parts)
+        self.levels = levels_of(self.parts)
+        self.learned = 0
+
+    def quanta(self, label: NDArray[np.float32], learn: bool = True) -> Iterator[tuple[int, int]]:
+        """Yield the borders of the quanta that consecutive records fall into.
+
+        A border lies where a change is due. The caller runs each quantum before asking for the
+        next; nothing but changes depends on where the other borders lie.
+        """
+        start, n = 0, len(label)
+        while start < n:
+            stop = min(n, start + QUANTUM)
+            due = min((p.next_change() for p in self._changing()), default=None) if learn else None
+            if due is not None and self.learned + (stop - start) >= due:
+                known = np.flatnonzero(~np.isnan(label[start:stop]))
+                if len(known) >= due - self.learned:
+                    stop = start + int(known[due - self.learned - 1]) + 1
+            yield start, stop
+            start = stop
+
+    def run(self, block: Block, tape: Tape) -> None:
+        """Run every level over a quantum, then make the changes that are due."""
+        for level in self.levels:
+            for name in level:
+                self.parts[name].run(block, tape)
+        self.learned += int(np.count_nonzero(tape.op))
+        for part in self._changing():
+            if part.next_change() == self.learned:
+                part.change()
+
+    def _changing(self) -> Sequence[Changing]:
+        return [part for part in self.parts.values() if isinstance(part, Changing)]
+
+    def state(self) -> State:
+        """Return the state of every part, arrays under ``part/array``."""
+        arrays: dict[str, NDArray[Any]] = {}
+        meta: dict[str, Any] = {"learned": self.learned, "parts": {}}
+        for name, part in self.parts.items():
+            own, meta["parts"][name] = part.state()
+            arrays.update({f"{name}/{key}": array for key, array in own.items()})
+        return arrays, meta
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Take back what `state` returned, part by part.
+
+        Raises
+        ------
+        ValueError
+            Where the state is that of other parts.
+        """
+        if set(meta["parts"]) != set(self.parts):
+            theirs, ours = sorted(meta["parts"]), sorted(self.parts)
+            raise ValueError(
+                f"the state has the parts {theirs}, the learner {ours}; use the same configuration"
+            )
+        self.learned = meta["learned"]
+        for name, part in self.parts.items():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+            part.restore(own, meta["parts"][name])
