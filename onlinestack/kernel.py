@@ -181,6 +181,7 @@ else:
     from llvmlite import ir
     from numba.core import caching, cgutils, types
     from numba.extending import intrinsic
+    from numba.np import arrayobj
 
     class _Locator(caching._CacheLocator):
         def __init__(self, py_func: Any, py_file: str) -> None:
@@ -214,16 +215,24 @@ else:
         return dispatcher
 
     @intrinsic
-    def _pointer(typingctx: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-        return types.voidptr(types.int64), codegen
-
-    @numba.njit(nogil=True, error_model="numpy", inline="always")
-    def array_at(address: Any, count: Any, dtype: Any) -> Any:
+    def array_at(typingctx: Any, address: Any, count: Any, dtype: Any) -> Any:
         """Return ``count`` items of ``dtype`` that lie at a memory address, without copying."""
-        return numba.carray(_pointer(np.int64(address)), count, dtype)
+        kind = types.Array(dtype.dtype, 1, "C")
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(kind)(context, builder)
+            item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+            arrayobj.populate_array(
+                array,
+                data=builder.inttoptr(arguments[0], array.data.type),
+                shape=[arguments[1]],
+                strides=[context.get_constant(types.intp, item)],
+                itemsize=context.get_constant(types.intp, item),
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return kind(types.int64, types.int64, dtype), codegen
 
     @intrinsic
     def prefetch(typingctx: Any, array: Any, position: Any) -> Any:
