@@ -1,0 +1,337 @@
+"""The command line: options in, one library verb called, one exit code out.
+
+Options are made from the table of settings in `config`; nothing heavy is imported before a
+command runs, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from onlinestack.config import Config, ConfigError
+from onlinestack.settings import SETTINGS, Setting
+
+__all__ = ["app", "main"]
+
+FAILURE, USAGE, MISFIT = 1, 2, 4
+
+PANELS = {
+    "": "Linear learner",
+    "source": "Records",
+    "schema": "Records",
+    "learner": "Linear learner",
+    "run": "Files and limits",
+    "log": "Output",
+}
+TYPES = {"text": str, "list": list[str], "whole": int, "number": float, "flag": bool}
+
+EPILOG = (
+    "Every setting is also read from the environment (ONLINESTACK_BITS=24) and from a TOML file "
+    "(--config). Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 more bad rows than "
+    "allowed, 4 snapshot does not fit, 130 or 143 stopped by a signal."
+)
+
+app = typer.Typer(
+    name="onlinestack",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learn clicks from a log, record by record: predict, score, then learn.",
+)
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    """Return a setting as a parameter that typer turns into an option."""
+    panel = PANELS[setting.table]
+    more: dict[str, Any] = {"count": True} if setting.key == "verbose" else {}
+    option = typer.Option(
+        *setting.options,
+        help=setting.help,
+        rich_help_panel=panel,
+        metavar=setting.metavar,
+        show_default=False,
+        **more,
+    )
+    kind: Any = TYPES[setting.type] | None  # type: ignore[operator]
+    return _keyword(setting.key, Annotated[kind, option])
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
+    """Yield the parameters that are no plain setting."""
+    source = typer.Argument(
+        help="Files, read in order, or - for standard input.",
+        metavar="SOURCE",
+        show_default=False,
+        rich_help_panel="Records",
+    )
+    yield _keyword("paths", Annotated[list[str] | None, source])
+    config = typer.Option(
+        "--config",
+        help="TOML file with any of these settings.",
+        metavar="FILE",
+        rich_help_panel="Output",
+        show_default=False,
+    )
+    yield _keyword("config", Annotated[str | None, config])
+    if "learner" in leave:
+        return
+    for name, flags, metavar, text in (
+        ("quadratic", ("--quadratic", "-q"), "AB", "Pairs of two namespaces; may be repeated."),
+        ("cubic", ("--cubic",), "ABC", "Triples of three namespaces; may be repeated."),
+        ("combined", ("--interactions",), "AB...", "Any of them; may be repeated."),
+    ):
+        option = typer.Option(
+            *flags,
+            help=text,
+            metavar=metavar,
+            rich_help_panel=PANELS["learner"],
+            show_default=False,
+        )
+        yield _keyword(name, Annotated[list[str] | None, option])
+
+
+def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
+    """Register a command that takes all settings but those of some tables or keys."""
+
+    def register(verb: Callable[[Config], int]) -> Callable[[Config], int]:
+        @functools.wraps(verb)
+        def command(**options: Any) -> None:
+            raise typer.Exit(_guarded(verb, options))
+
+        parameters = [
+            *_extra(leave),
+            *(
+                _parameter(row)
+                for row in SETTINGS.values()
+                if row.options and row.table not in leave and row.key not in leave
+            ),
+        ]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {}
+        app.command(epilog=EPILOG)(command)
+        return verb
+
+    return register
+
+
+@app.callback()
+def _onlinestack(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from onlinestack import __version__
+
+        typer.echo(f"onlinestack {__version__}")
+        raise typer.Exit()
+
+
+@_command()
+def learn(config: Config) -> int:
+    """Predict, score and learn every record of the sources.
+
+    [bold]Examples[/bold]
+
+    onlinestack learn clicks.parquet --label click -f model
+
+    zcat log.csv.gz | onlinestack learn - --format csv --label click -p -
+    """
+    from onlinestack.run import Run
+
+    _need_source(config, "learn")
+    _need_one_stdout(config)
+    with _logging(config):
+        return Run(config, _report(config)).go()
+
+
+@_command("learner", "resume", "save", "save_every", "preset")
+def predict(config: Config) -> int:
+    """Predict every record of the sources with a model, without learning.
+
+    Records that have a label are scored.
+
+    [bold]Examples[/bold]
+
+    onlinestack predict new.csv -i model -p predictions.csv
+    """
+    from onlinestack.run import Run
+
+    _need_source(config, "predict")
+    _need_one_stdout(config)
+    if not config["load"]:
+        raise ConfigError("predict needs a model: add -i FILE, as saved by learn -f FILE")
+    with _logging(config):
+        return Run(config, _report(config), learning=False).go()
+
+
+@_command()
+def config(config: Config) -> int:
+    """Print the configuration these options make, as TOML that reruns the run.
+
+    With a SOURCE the kinds of its columns are shown as inferred.
+
+    [bold]Examples[/bold]
+
+    onlinestack config clicks.csv --label click > run.toml
+
+    onlinestack learn --config run.toml
+    """
+    from onlinestack.run import describe
+
+    with _logging(config):
+        typer.echo(describe(config), nl=False)
+    return 0
+
+
+def _guarded(verb: Callable[[Config], int], options: dict[str, Any]) -> int:
+    """Run a verb; turn whatever goes wrong into one sentence and an exit code."""
+    verbose = options.get("verbose") or 0
+    try:
+        config = _resolve(options)
+        verbose = config["verbose"]
+        code = verb(config)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output has left, as `head` does. Point stdout elsewhere, or the
+        # interpreter would complain when it flushes at exit.
+        _drop_stdout()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if verbose > 1:
+            import traceback
+
+            traceback.print_exc()
+        text, code = _sentence(error)
+        typer.echo(f"onlinestack: {text}", err=True)
+        return code
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    """Return an error as one sentence, and its exit code."""
+    from onlinestack.io.schema import SchemaError
+    from onlinestack.snapshot import SnapshotError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, SnapshotError):
+        return text, MISFIT
+    if isinstance(error, ConfigError | SchemaError):
+        return text, USAGE
+    if isinstance(error, OSError):
+        if error.filename is not None and error.strerror:
+            text = f"{error.filename}: {error.strerror}"
+        return text or type(error).__name__, FAILURE
+    if isinstance(error, MemoryError):
+        return "not enough memory: use fewer --bits", FAILURE
+    if isinstance(error, ValueError):
+        return text, FAILURE
+    return f"unexpected {type(error).__name__}: {text} (-vv shows where)", FAILURE
+
+
+def _drop_stdout() -> None:
+    import os
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+
+
+def _resolve(options: dict[str, Any]) -> Config:
+    """Merge the options, in the shape typer gives them, with file and environment."""
+    file = options.pop("config", None)
+    terms: list[str] = []
+    for name, flag, least, most in (
+        ("quadratic", "-q", 2, 2),
+        ("cubic", "--cubic", 3, 3),
+        ("combined", "--interactions", 2, 0),
+    ):
+        for term in options.pop(name, None) or ():
+            size = len(term)
+            if size < least or (most and size > most):
+                wanted = f"{least} letters" if most else "two letters or more"
+                raise ConfigError(f"{flag} takes {wanted}, one a namespace, not {term!r}")
+            terms.append(term)
+    for key, value in options.items():
+        setting = SETTINGS[key]
+        if setting.type == "list" and key != "paths" and value is not None:
+            options[key] = [part.strip() for text in value for part in text.split(",")]
+        if setting.type in ("list", "whole") and not value and value != 0:
+            options[key] = None
+    options["interactions"] = terms or None
+    if options.get("verbose") == 0:
+        options["verbose"] = None
+    return Config.resolve(options, file=file)
+
+
+def _need_source(config: Config, verb: str) -> None:
+    """Take standard input where no source is named, unless somebody sits there."""
+    if config["paths"] or config["resume"]:
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ConfigError(f"no SOURCE: name the files to {verb} from, or - to read standard input")
+    config.values["paths"] = ["-"]
+
+
+def _need_one_stdout(config: Config) -> None:
+    users = [f"--{key} -" for key in ("predictions", "rejects") if config[key] == "-"]
+    users += ["--json"] if config["json"] else []
+    if len(users) > 1:
+        raise ConfigError(
+            f"{' and '.join(users)} both write to standard output: give one of them a file"
+        )
+
+
+def _report(config: Config) -> Any:
+    from onlinestack import terminal
+
+    if config["json"]:
+        return terminal.JsonReport()
+    return terminal.QuietReport() if config["quiet"] else terminal.TableReport()
+
+
+class _logging:
+    """Send the library's log to stderr while a command runs."""
+
+    def __init__(self, config: Config) -> None:
+        self._level = ("WARNING", "INFO", "DEBUG")[min(config["verbose"], 2)]
+
+    def __enter__(self) -> None:
+        import logging
+
+        self._handler = logging.StreamHandler()
+        self._handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger = logging.getLogger("onlinestack")
+        logger.setLevel(self._level)
+        logger.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        import logging
+
+        logging.getLogger("onlinestack").removeHandler(self._handler)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``onlinestack`` program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Every setting of a run, named once.
+
+Options, environment variables, TOML keys and the printed configuration all come from this table;
+defaults stand in the presets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SETTINGS", "Setting"]
+
+Type = Literal["text", "list", "whole", "number", "flag"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing a user can say about a run.
+
+    Parameters
+    ----------
+    table
+        TOML table it stands in; "" is the top level.
+    key
+        TOML key; unique over all tables, so that the environment variable is
+        ``ONLINESTACK_`` and the key in capitals.
+    type
+        What its value is.
+    help
+        What it does, in one line.
+    options
+        Its options on the command line, as typer takes them; none for settings that the command
+        line builds itself.
+    metavar
+        What stands for its value in the help.
+    least
+        Smallest value allowed.
+    """
+
+    table: str
+    key: str
+    type: Type
+    help: str
+    options: tuple[str, ...] = ()
+    metavar: str | None = None
+    least: float | None = None
+
+
+_ROWS = [
+    Setting("", "preset", "text", "Built-in defaults to start from.", ("--preset",), "NAME"),
+    Setting("source", "paths", "list", "Files to read, in order; - is standard input."),
+    Setting(
+        "source",
+        "format",
+        "text",
+        "csv, tsv, parquet, arrow, jsonl or vw; told from the name when left out.",
+        ("--format",),
+        "NAME",
+    ),
+    Setting(
+        "source",
+        "no_header",
+        "flag",
+        "The first line is a record already; name the columns with --columns.",
+        ("--no-header/--header",),
+    ),
+    Setting("source", "columns", "list", "Names of the columns.", ("--columns",), "A,B"),
+    Setting("schema", "label", "text", "Column that says click or no click.", ("--label",), "A"),
+    Setting(
+        "schema", "positive", "text", "Label value that means a click.", ("--positive",), "VALUE"
+    ),
+    Setting("schema", "time", "text", "Column with the time.", ("--time",), "A"),
+    Setting(
+        "schema",
+        "time_format",
+        "text",
+        "strptime pattern of the time; epochs and ISO 8601 need none.",
+        ("--time-format",),
+        "PATTERN",
+    ),
+    Setting("schema", "id", "text", "Column that names the record.", ("--id",), "A"),
+    Setting("schema", "weight", "text", "Column with the importance.", ("--weight",), "A"),
+    Setting(
+        "schema",
+        "categorical",
+        "list",
+        "Columns to read as categories (ids!).",
+        ("--categorical",),
+        "A,B",
+    ),
+    Setting("schema", "numeric", "list", "Columns to read as numbers.", ("--numeric",), "A,B"),
+    Setting("schema", "text", "list", "Columns to read as tokens.", ("--text",), "A,B"),
+    Setting("schema", "ignore", "list", "Columns to leave out.", ("--ignore",), "A,B"),
+    Setting(
+        "learner",
+        "bits",
+        "whole",
+        "2 to this power is the number of weights.",
+        ("--bits", "-b"),
+        "N",
+        1,
+    ),
+    Setting("learner", "seed", "whole", "Seed of all that is random.", ("--seed",), "N"),
+    Setting(
+        "learner",
+        "learning_rate",
+        "number",
+        "Learning rate.",
+        ("--learning-rate", "-l"),
+        "X",
+    ),
+    Setting("learner", "power_t", "number", "Power of the rate's decay.", ("--power-t",), "X"),
+    Setting(
+        "learner",
+        "initial_t",
+        "number",
+        "Start of the rate's clock.",
+        ("--initial-t",),
+        "X",
+        0,
+    ),
+    Setting("learner", "l1", "number", "L1 regularisation.", ("--l1",), "X", 0),
+    Setting("learner", "l2", "number", "L2 regularisation.", ("--l2",), "X", 0),
+    Setting(
+        "learner",
+        "loss",
+        "text",
+        "logistic, squared, hinge, quantile, poisson, ...",
+        ("--loss",),
+        "NAME",
+    ),
+    Setting("learner", "tau", "number", "Quantile of the quantile loss.", ("--tau",), "X"),
+    Setting(
+        "learner",
+        "update",
+        "text",
+        "Some of adaptive,normalized,invariant, or sgd; all by default.",
+        ("--update",),
+        "A,B",
+    ),
+    Setting("learner", "link", "text", "identity, logistic, glf1 or poisson.", ("--link",), "NAME"),
+    Setting("learner", "interactions", "list", "Combinations of namespaces to learn together."),
+    Setting(
+        "learner",
+        "constant",
+        "flag",
+        "Learn without, or with, a weight every record shares.",
+        ("--constant/--noconstant",),
+    ),
+    Setting("run", "load", "text", "Go on learning from a model.", ("--load", "-i"), "FILE"),
+    Setting(
+        "run",
+        "resume",
+        "text",
+        "Go on behind the last record learned, as if never stopped; sources, settings and outputs "
+        "left out are those of the snapshot.",
+        ("--resume",),
+        "FILE",
+    ),
+    Setting("run", "save", "text", "Save the model at the end.", ("--save", "-f"), "FILE"),
+    Setting(
+        "run",
+        "save_every",
+        "whole",
+        "Save it after every so many records too.",
+        ("--save-every",),
+        "N",
+        1,
+    ),
+    Setting(
+        "run",
+        "predictions",
+        "text",
+        "Write row, id, label, p to a .csv, .parquet or .jsonl file, or - for CSV on stdout.",
+        ("--predictions", "-p"),
+        "FILE",
+    ),
+    Setting(
+        "run",
+        "rejects",
+        "text",
+        "Write records that cannot be read here, with a reason.",
+        ("--rejects",),
+        "FILE",
+    ),
+    Setting(
+        "run",
+        "max_bad_rows",
+        "whole",
+        "Stop with exit code 3 when more records are rejected.",
+        ("--max-bad-rows",),
+        "N",
+        0,
+    ),
+    Setting(
+        "run",
+        "limit",
+        "whole",
+        "Stop after N records of the run; --resume counts those before.",
+        ("--limit",),
+        "N",
+        0,
+    ),
+    Setting("log", "json", "flag", "One JSON object a line on stdout.", ("--json",)),
+    Setting("log", "quiet", "flag", "Only errors on stderr.", ("--quiet",)),
+    Setting("log", "verbose", "whole", "Say more; -vv also shows tracebacks.", ("-v",), None, 0),
+]
+
+SETTINGS: dict[str, Setting] = {row.key: row for row in _ROWS}
+"""Every setting by its key, in the order of the printed configuration."""

@@ -1,0 +1,222 @@
+"""What a run says: a table, a live line and a summary on stderr, or JSON lines on stdout.
+
+Everything drawn here is fixed-width text of our own; columns that do not fit a narrow terminal
+are left out from the right.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from onlinestack.run import Run
+
+__all__ = ["JsonReport", "QuietReport", "TableReport"]
+
+TICK = 0.1
+"""Seconds between two drawings of the live line."""
+
+UNLIMITED = 1 << 16
+
+CHECKPOINT = (
+    ("records", "records", 13),
+    ("records_per_second", "records/s", 11),
+    ("log_loss", "log-loss", 10),
+    ("log_loss_since", "since last", 12),
+    ("auc", "AUC", 8),
+    ("click_rate", "click rate", 12),
+)
+"""Columns of the progress table: key, heading, width."""
+
+EXPERT = (
+    ("log_loss", "log-loss", 10),
+    ("auc", "AUC", 8),
+    ("accuracy", "accuracy", 10),
+    ("normalized_entropy", "norm. entropy", 15),
+    ("calibration", "calibration", 13),
+)
+"""Columns of the table of experts, behind name and kind."""
+
+
+def _number(key: str, value: Any) -> str:
+    """Return a figure as people read it; a dash where there is none yet."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    if key in ("records", "records_per_second"):
+        return f"{value:,.0f}"
+    if key == "log_loss" or key == "log_loss_since":
+        return f"{value:.5f}"
+    return f"{value:.4f}"
+
+
+class QuietReport:
+    """Say nothing but what must be known: the notes about things that went wrong."""
+
+    def tick(self, run: Run) -> None:
+        """Say nothing."""
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def end(self) -> None:
+        """Say nothing."""
+
+
+class JsonReport(QuietReport):
+    """Write one JSON object a line on stdout: checkpoints, then the summary."""
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        self._write({"event": "checkpoint", **scores})
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Write the summary."""
+        self._write({"event": "summary", **scores})
+
+    def note(self, text: str) -> None:
+        """Say a line on stderr."""
+        print(f"onlinestack: {text}", file=sys.stderr)
+
+    @staticmethod
+    def _write(values: Mapping[str, Any]) -> None:
+        print(json.dumps(_finite(values), allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class TableReport:
+    """Draw the progress table and the summary, and on a terminal a live line below.
+
+    Parameters
+    ----------
+    stream
+        Where to draw; stderr by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out = sys.stderr if stream is None else stream
+        self._live = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self._live and not os.environ.get("NO_COLOR")
+        self._headed = False
+        self._drawn = False
+        self._next = 0.0
+
+    def note(self, text: str) -> None:
+        """Say a line."""
+        self._line(text)
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Draw a line of the table."""
+        columns = _fitting(CHECKPOINT, self._width())
+        if not self._headed:
+            self._headed = True
+            head = "".join(f"{heading:>{width}}" for _, heading, width in columns)
+            self._line(self._bold(head))
+        self._line("".join(f"{_number(k, scores.get(k)):>{width}}" for k, _, width in columns))
+
+    def tick(self, run: Run) -> None:
+        """Redraw the live line, where there is one and its time has come."""
+        if not self._live:
+            return
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + TICK
+        size, done = run.size()
+        if not size:
+            return
+        part = min(1.0, done / size)
+        seconds = run.seconds()
+        left = "" if part < 0.01 else f"  {_clock(seconds / part - seconds)} left"
+        text = f"  {run.read:,} records{left}"
+        room = min(30, self._width() - len(text) - 10)
+        if room >= 5:
+            full = int(part * room)
+            text = f"  {part:4.0%} [{'#' * full}{'.' * (room - full)}]{text}"
+        self._out.write(f"\r{text[: self._width() - 1]}\x1b[K")
+        self._out.flush()
+        self._drawn = True
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Draw the account of records and the table of experts."""
+        speed = _number("records_per_second", scores["records_per_second"])
+        counts = " + ".join(
+            f"{name} {scores[name]:,}"
+            for name in ("learned", "predicted_only", "pending", "rejected")
+        )
+        self._line("")
+        self._line(f"read {scores['read']:,} = {counts}")
+        self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
+        if not scores["experts"] or _number("", scores["log_loss"]) == "-":
+            return
+        self._line(f"click rate {_number('click_rate', scores['click_rate'])}")
+        names = max(len("expert"), *(len(name) for name in scores["experts"]))
+        columns = _fitting(EXPERT, self._width() - names - 12)
+        head = f"{'expert':{names}}  {'kind':10}"
+        self._line("")
+        self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
+        for name, expert in scores["experts"].items():
+            line = f"{name:{names}}  {expert['kind']:10}"
+            line += "".join(f"{_number(k, expert.get(k)):>{width}}" for k, _, width in columns)
+            self._line(line.rstrip())
+
+    def end(self) -> None:
+        """Wipe the live line."""
+        if self._drawn:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+            self._drawn = False
+
+    def _line(self, text: str) -> None:
+        self.end()
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def _bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._colour else text
+
+    def _width(self) -> int:
+        if not self._out.isatty():
+            return UNLIMITED
+        try:
+            return os.get_terminal_size(self._out.fileno()).columns or 80
+        except (OSError, ValueError):
+            return shutil.get_terminal_size().columns
+
+
+def _fitting(
+    columns: tuple[tuple[str, str, int], ...], room: int
+) -> tuple[tuple[str, str, int], ...]:
+    """Return the columns from the left that fit into ``room`` characters, one at least."""
+    end = 0
+    for count, (_, _, width) in enumerate(columns):
+        end += width
+        if end > room:
+            return columns[: max(1, count)]
+    return columns
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
