@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,15 @@ from onlinestack import snapshot
 from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
 from onlinestack.features.encoder import Encoder
-from onlinestack.linear import updates
-from onlinestack.linear.interactions import expand_wildcards, normalise_interactions, reads_of
+from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, link_all
 from onlinestack.linear.updates import Rule
 from onlinestack.metrics import Scoreboard
 
 if TYPE_CHECKING:
+    from river.base.typing import ClfTarget
+
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import Batch
 
@@ -311,7 +312,7 @@ class LinearLearner(base.Classifier):
 
     # River's verbs.
 
-    def _one(self, x: Mapping[str, Any], y: Any, w: float, op: list[int]) -> np.float32:
+    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
         _, encoder = self._started()
         block = encoder.encode_one(x)
         block.label[0] = np.nan if y is None else float(y)
@@ -320,9 +321,9 @@ class LinearLearner(base.Classifier):
         p, scores = np.empty(1, np.float32), np.empty(1, np.float32)
         self._quantum(block, tape, p, scores)
         self.scores = scores
-        return p[0]
+        return float(p[0])
 
-    def learn_one(self, x: Mapping[str, Any], y: Any, w: float = 1.0) -> None:
+    def learn_one(self, x: dict[Hashable, Any], y: ClfTarget, w: float = 1.0) -> None:
         """Learn one record: what a batch of it would do.
 
         Parameters
@@ -338,7 +339,7 @@ class LinearLearner(base.Classifier):
             raise ValueError(f"w={w!r} is not a weight; give a finite number, 0 or more")
         self._one(x, y, w, [PREDICT, LEARN])
 
-    def predict_proba_one(self, x: Mapping[str, Any], **kwargs: Any) -> dict[bool, float]:
+    def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:
         """Return the probabilities of no click and of a click.
 
         Parameters
@@ -346,7 +347,7 @@ class LinearLearner(base.Classifier):
         x
             The record.
         """
-        p = float(self._one(x, None, 1.0, [PREDICT]))
+        p = self._one(x, None, 1.0, [PREDICT])
         return {False: 1.0 - p, True: p}
 
     @property
@@ -444,7 +445,7 @@ def load(path: str | Path) -> LinearLearner:
     learner = meta.get("learner", {})
     if learner.get("kind") != LinearLearner.__name__:
         raise snapshot.SnapshotError(f"{path} holds no linear learner; give a file saved by `save`")
-    params = {k: tuple(v) if isinstance(v, list) else v for k, v in learner["params"].items()}
+    params: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in learner["params"].items()}
     model = LinearLearner(**params)
     model.start(None if learner["schema"] is None else Schema.from_dict(learner["schema"]))
     model.restore(arrays, learner)

@@ -24,6 +24,7 @@ __all__ = [
     "normalise_interactions",
     "reads_of",
     "sum_of_squares",
+    "term_table",
 ]
 
 CONSTANT = 11650396
@@ -143,11 +144,22 @@ def reads_of(
         alone[:] = 0
         alone[list(linear)] = used[list(linear)]
     alone[list(ignore_linear)] = 0
+    return Reads(alone, used, term_table(interactions), permutations, constant, spread)
+
+
+def term_table(interactions: Sequence[bytes]) -> NDArray[np.uint8]:
+    """Return interactions as the table of letters that kernels read.
+
+    Examples
+    --------
+    >>> term_table([b"ab", b"abc"]).tolist()
+    [[97, 98, 0], [97, 98, 99]]
+    """
     width = max([2, *(len(term) for term in interactions)])
-    terms = np.zeros((len(interactions), width), np.uint8)
+    table = np.zeros((len(interactions), width), np.uint8)
     for i, term in enumerate(interactions):
-        terms[i, : len(term)] = list(term)
-    return Reads(alone, used, terms, permutations, constant, spread)
+        table[i, : len(term)] = list(term)
+    return table
 
 
 @kernel()

@@ -17,6 +17,7 @@ from onlinestack.linear.interactions import (
     expand_wildcards,
     gather,
     sum_of_squares,
+    term_table,
 )
 from onlinestack.linear.updates import (
     CLOCK,
@@ -60,7 +61,7 @@ class Scratch(NamedTuple):
 
     @classmethod
     def of(cls, size: int, width: int) -> Scratch:
-        """Make scratch for lists of up to ``size`` entries and interactions of ``width`` letters."""
+        """Make scratch for lists of ``size`` entries and interactions of ``width`` letters."""
         return cls(
             np.empty((2, size), np.uint32),
             np.empty((2, size), np.float32),
@@ -283,7 +284,7 @@ class LinearMember:
         high: float = 50.0,
     ) -> None:
         self.fills = "s"
-        self.needs = ("f",)
+        self.needs: tuple[str, ...] = ("f",)
         self.reads = reads
         self._wildcards = wildcards if any(b":" in term for term in wildcards) else ()
         self._seen: set[int] = set()
@@ -346,13 +347,12 @@ class LinearMember:
         letters = set(np.unique(block.names).tolist()) - {0}
         letters = {letter for letter in letters if self.reads.used[letter]}
         if not letters <= self._seen:
-            self._seen |= letters
-            terms = expand_wildcards(self._wildcards, self._seen)
-            width = max([2, *(len(term) for term in terms)])
-            table = np.zeros((len(terms), width), np.uint8)
-            for i, term in enumerate(terms):
-                table[i, : len(term)] = list(term)
-            self.reads = self.reads._replace(terms=table)
+            self._spell_out(self._seen | letters)
+
+    def _spell_out(self, seen: set[int]) -> None:
+        self._seen = seen
+        terms = term_table(expand_wildcards(self._wildcards, seen))
+        self.reads = self.reads._replace(terms=terms)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: only slots that differ from their start."""
@@ -364,7 +364,7 @@ class LinearMember:
             "shared": self.shared,
             "norms": self.norms,
         }
-        return arrays, {}
+        return arrays, {"seen": sorted(self._seen)}
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Take back a state that `state` returned."""
@@ -373,3 +373,5 @@ class LinearMember:
         table[arrays["slot"], : int(updates.D)] = arrays["weight"]
         self.shared[:] = arrays["shared"]
         self.norms[:] = arrays["norms"]
+        if meta["seen"]:
+            self._spell_out(set(meta["seen"]))
