@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.io.vw_float import read_float
-from onlinestack.kernel import kernel
+from onlinestack.kernel import array_at, kernel
 from onlinestack.murmur import murmur, vw_hash
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MULTICLASS",
     "SIMPLE",
     "Lines",
+    "parse_at",
     "parse_lines",
 ]
 
@@ -612,3 +614,20 @@ def parse_lines(
         at = int(marks[k]) + 1
         k += 1
     return records, groups, features, lines
+
+
+def _plain_at(
+    address: int, size: int, seed: int, every: int, redefine: Any, mode: int, names: int, out: Any
+) -> Any:
+    """Parse the ``size`` bytes of whole lines at an address; see ``parse_lines``."""
+    text = np.frombuffer(bytearray(ctypes.string_at(address, size)), np.uint8)
+    return parse_lines(text, seed, every, redefine, mode, names, out)
+
+
+@kernel(_plain_at)
+def parse_at(
+    address: Any, size: Any, seed: Any, every: Any, redefine: Any, mode: Any, names: Any, out: Any
+) -> Any:
+    """Read where the bytes lie; bytes objects are read-only, another type of array to numba."""
+    text = array_at(address, size, np.uint8)
+    return parse_lines(text, seed, every, redefine, mode, names, out)
