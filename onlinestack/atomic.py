@@ -15,7 +15,7 @@ try:
 except ImportError:  # not POSIX: two writers of one file are then not told apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["fsync_file", "replacing", "sentence", "write_all"]
+__all__ = ["fsync_file", "replacing", "sentence", "temporary_name", "write_all"]
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def replacing(path: str) -> Iterator[FileIO]:
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
         if not stat.S_ISREG(mode):  # a rename would do away with the device or pipe
             raise OSError(errno.EINVAL, "it is not an ordinary file")
-    name = f"{target}.tmp"
+    name = temporary_name(target)
     with contextlib.closing(_lock(name)) as file:
         try:
             file.truncate(0)
@@ -71,6 +71,11 @@ def replacing(path: str) -> Iterator[FileIO]:
                 os.unlink(name)
             raise
     _fsync_folder(folder)
+
+
+def temporary_name(path: str) -> str:
+    """Return the name under which the new content of a file is written."""
+    return f"{path}.tmp"
 
 
 def _lock(name: str) -> FileIO:
