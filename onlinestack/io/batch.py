@@ -1,0 +1,141 @@
+"""Batch: consecutive records of a source, decoded and ready for the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from onlinestack.block import Block
+
+__all__ = ["Batch", "Position", "Reject"]
+
+
+class Position(TypedDict):
+    """Where a source stands, as JSON-able numbers; `Source.seek` goes there.
+
+    ``file`` is the file's number from 0, ``record`` and ``row`` the records of that file and of
+    the run before this point. ``offset`` is the nearest point a reader can start from, and
+    ``skip`` the number of records between there and here.
+    """
+
+    file: int
+    offset: int
+    skip: int
+    record: int
+    row: int
+
+
+class Reject(NamedTuple):
+    """A record that was read but can not be learned.
+
+    Parameters
+    ----------
+    row
+        Number of the record in the run, from 0.
+    source
+        Path of its file.
+    position
+        Number of the record in its file, from 1.
+    reason
+        Why, in a few words.
+    text
+        The record as it was written, cut to 200 characters.
+    """
+
+    row: int
+    source: str
+    position: int
+    reason: str
+    text: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive records of a source.
+
+    Parameters
+    ----------
+    row
+        ``int64[n]``: number of the record in the run, from 0, rejected ones counted.
+    label
+        ``float32[n]``: 1 for a click, 0 for none, NaN for no label.
+    weight
+        ``float32[n]``: importance.
+    initial
+        ``float32[n]``: offset of the raw prediction (Vowpal Wabbit text).
+    columns
+        One Arrow array of length n for each field of the schema; empty for Vowpal Wabbit text.
+    features
+        The parsed features of Vowpal Wabbit text, else None.
+    id
+        ``string[n]``, or None without an id column.
+    time
+        ``int64[n]``: microseconds since the epoch, or None without a time column.
+    rejects
+        The records of this stretch of the source that are not in the batch, in order.
+    read
+        Records of the source consumed: ``n + len(rejects)``. The batch may hold rejects alone.
+    position
+        Where the source stands before the batch.
+    """
+
+    row: NDArray[np.int64]
+    label: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    initial: NDArray[np.float32]
+    columns: list[Any]
+    features: Block | None
+    id: pa.Array | None
+    time: NDArray[np.int64] | None
+    rejects: list[Reject]
+    read: int
+    position: Position
+
+    @property
+    def n(self) -> int:
+        """Number of records in the batch."""
+        return len(self.row)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return the records ``start`` to ``stop`` as a view.
+
+        Each rejected record goes with the record before it, those before the first with that;
+        so consecutive slices together hold what the batch holds.
+        """
+        base = self.position["row"]
+        first = 0 if start <= 0 else int(self.row[start]) - base if start < self.n else self.read
+        last = int(self.row[stop]) - base if stop < self.n else self.read
+        return self.part(first, max(first, last))
+
+    def part(self, first: int, last: int) -> Batch:
+        """Return what was read from the ``first`` record to the ``last``, rejected ones counted."""
+        if first <= 0 and last >= self.read:
+            return self
+        base = self.position["row"]
+        start, stop = np.searchsorted(self.row, [base + first, base + last]).tolist()
+        size = stop - start
+        position: Position = {
+            "file": self.position["file"],
+            "offset": self.position["offset"],
+            "skip": self.position["skip"] + first,
+            "record": self.position["record"] + first,
+            "row": base + first,
+        }
+        return replace(
+            self,
+            row=self.row[start:stop],
+            label=self.label[start:stop],
+            weight=self.weight[start:stop],
+            initial=self.initial[start:stop],
+            columns=[column.slice(start, size) for column in self.columns],
+            features=None if self.features is None else self.features.rows(start, stop),
+            id=None if self.id is None else self.id.slice(start, size),
+            time=None if self.time is None else self.time[start:stop],
+            rejects=[r for r in self.rejects if base + first <= r.row < base + last],
+            read=last - first,
+            position=position,
+        )

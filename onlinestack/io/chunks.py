@@ -1,0 +1,379 @@
+"""Bytes of files and pipes, cut between records.
+
+Files and pipes go the same way: pieces of bytes come in, in whatever sizes, and chunks of whole
+records go out. Where a record ends depends on its bytes alone, never on how they arrived.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from onlinestack.io.reader import TEXT_LIMIT, SourceError
+from onlinestack.kernel import array_at, kernel
+
+__all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Splitter", "chunks", "find_records", "is_live"]
+
+RECORD_LIMIT = 1 << 26
+"""Bytes a record may have (64 MB); a longer one is rejected, so that memory stays bounded."""
+
+PIECE = 1 << 21
+"""Bytes read from a file at once."""
+
+_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+_BOM = b"\xef\xbb\xbf"
+_QUOTED = 3
+
+
+@kernel()
+def _scan(
+    address: Any, count: Any, delimiter: Any, state: Any, start: Any, stop: Any, fields: Any
+) -> Any:
+    """Find the ends of records in CSV text, by the quoting rules of Arrow's parser.
+
+    A quote opens a quoted field only as the field's first byte; inside, two quotes are one and a
+    single one ends the quoting, whatever follows. Records end at LF or CR outside quotes, and
+    lines without a byte are no records (which also makes one end of CR LF).
+
+    Parameters
+    ----------
+    address, count
+        Where the text lies, and its length.
+    delimiter
+        The byte between fields.
+    state
+        0 at the start of a record, 1 of a field, 2 in a plain field, 3 in quotes, 4 behind a
+        quote in quotes.
+    start, stop, fields
+        ``int64``: receive each record's first byte, the byte behind its last, and its number of
+        fields; records beyond their length are only counted.
+
+    Returns
+    -------
+    Number of records that end in the text, position behind the last line end (0: none), state.
+    """
+    text = array_at(address, count, np.uint8)
+    records = 0
+    end = 0
+    first = 0
+    parts = 1
+    for i in range(count):
+        byte = text[i]
+        if state == 3:
+            if byte == 34:
+                state = 4
+        elif byte == 10 or byte == 13:
+            if state != 0:
+                if records < len(start):
+                    start[records] = first
+                    stop[records] = i
+                    fields[records] = parts
+                records += 1
+            state = 0
+            end = i + 1
+            first = end
+            parts = 1
+        elif byte == delimiter:
+            state = 1
+            parts += 1
+        elif byte == 34 and (state == 0 or state == 1 or state == 4):
+            state = 3
+        else:
+            state = 2
+    return records, end, state
+
+
+_NONE = np.empty(0, np.int64)
+
+
+def find_records(
+    text: bytes, delimiter: bytes
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    r"""Return first byte, byte behind the last, and number of fields of each record.
+
+    Parameters
+    ----------
+    text
+        Whole records, the last one ended by a line end.
+    delimiter
+        The byte between fields.
+
+    Examples
+    --------
+    >>> start, stop, fields = find_records(b'a,"b\n,c"\r\n\nd\n', b",")
+    >>> start.tolist(), stop.tolist(), fields.tolist()
+    ([0, 11], [8, 12], [2, 1])
+    """
+    address, comma = pa.py_buffer(text).address, delimiter[0]
+    n, _, _ = _scan(address, len(text), comma, 0, _NONE, _NONE, _NONE)
+    start, stop, fields = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    _scan(address, len(text), comma, 0, start, stop, fields)
+    return start, stop, fields
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Whole records as they were written, or one that has to be rejected.
+
+    Parameters
+    ----------
+    offset
+        Position of the first byte in the decompressed file.
+    data
+        The bytes, with a line end at the end; of a rejected record the first few.
+    stop
+        Position behind the last byte.
+    reason
+        Why the record has to be rejected, None for good chunks.
+    """
+
+    offset: int
+    data: bytes
+    stop: int
+    reason: str | None = None
+
+
+class Splitter:
+    r"""Cut arriving bytes between records.
+
+    Parameters
+    ----------
+    delimiter
+        Byte between fields of CSV text, whose quoted fields may hold line ends; None for formats
+        whose records end at each LF.
+    offset
+        Position of the first byte that will arrive.
+    limit
+        Bytes a record may have.
+
+    Examples
+    --------
+    >>> splitter = Splitter(b",")
+    >>> [chunk.data for chunk in splitter.feed(b'a,"x\n')]
+    []
+    >>> [chunk.data for chunk in splitter.feed(b'y"\nb,')]
+    [b'a,"x\ny"\n']
+    >>> [chunk.data for chunk in splitter.finish()]
+    [b'b,\n']
+    """
+
+    def __init__(self, delimiter: bytes | None, offset: int = 0, limit: int = RECORD_LIMIT) -> None:
+        self._delimiter = delimiter
+        self._offset = offset
+        self._limit = limit
+        self._open: list[bytes] = []  # pieces of the record that has not ended yet
+        self._size = 0  # its length so far
+        self._state = 0
+        self._dropped: Chunk | None = None  # a line too long to keep, its end not yet here
+
+    def feed(self, piece: bytes) -> Iterator[Chunk]:
+        """Take the next bytes and give the chunk of records that are now whole, if any."""
+        if self._offset == 0 and self._size < len(_BOM):
+            piece = b"".join([*self._open, piece])
+            self._open, self._size, self._state = [], 0, 0
+            if piece.startswith(_BOM):
+                piece, self._offset = piece[len(_BOM) :], len(_BOM)
+            elif _BOM.startswith(piece):  # may yet become one
+                self._open, self._size, self._state = [piece], len(piece), 2
+                return
+        while piece:
+            if self._dropped is not None:
+                piece = yield from self._drop(piece)
+                continue
+            part, piece = piece[: self._limit - self._size], piece[self._limit - self._size :]
+            end = self._scan(part)
+            if end:
+                yield self._take(b"".join([*self._open, part[:end]]))
+                part = part[end:]
+            if part:
+                self._open.append(part)
+                self._size += len(part)
+            if self._size >= self._limit:
+                piece = (yield from self._reject("within 64 MB")) + piece
+
+    def finish(self) -> Iterator[Chunk]:
+        """Give what is left when no more bytes will come."""
+        if self._dropped is not None:
+            self._dropped.stop = self._offset
+            yield self._dropped
+            self._dropped = None
+        while self._state == _QUOTED and self._open:
+            rest = yield from self._reject("before the end of the file")
+            yield from self.feed(rest)
+        if self._open:
+            size = self._size
+            chunk = self._take(b"".join([*self._open, b"\n"]))
+            chunk.stop = self._offset = chunk.offset + size
+            yield chunk
+
+    def _scan(self, part: bytes) -> int:
+        """Return the position behind the last line end that ends a record, 0 when there is none."""
+        if self._delimiter is None:
+            self._state = 2
+            return part.rfind(b"\n") + 1
+        if self._state != _QUOTED and self._state != 4 and part.find(b'"') < 0:
+            end = max(part.rfind(b"\n"), part.rfind(b"\r")) + 1
+            if end < len(part):
+                self._state = 1 if part.endswith(self._delimiter) else 2
+            else:
+                self._state = 0
+            return end
+        address = pa.py_buffer(part).address
+        _, end, self._state = _scan(
+            address, len(part), self._delimiter[0], self._state, _NONE, _NONE, _NONE
+        )
+        return int(end)
+
+    def _take(self, data: bytes) -> Chunk:
+        chunk = Chunk(self._offset, data, self._offset + len(data))
+        self._offset += len(data)
+        self._open, self._size = [], 0
+        return chunk
+
+    def _reject(self, where: str) -> Generator[Chunk, None, bytes]:
+        """Reject the first line of the open record; return the bytes behind it."""
+        data = b"".join(self._open)
+        quoted = self._state == _QUOTED
+        self._open, self._size, self._state = [], 0, 0
+        end = data.find(b"\n") + 1
+        if self._delimiter is not None:
+            other = data.find(b"\r", 0, end or len(data)) + 1
+            end = min(end or other, other or end)
+        if not end:
+            if where.startswith("before"):
+                end = len(data)
+            else:
+                self._dropped = Chunk(self._offset, data[: 4 * TEXT_LIMIT], 0, "longer than 64 MB")
+                self._offset += len(data)
+                return b""
+        reason = f"a quoted field does not end {where}" if quoted else "longer than 64 MB"
+        yield Chunk(self._offset, data[: min(end, 4 * TEXT_LIMIT)], self._offset + end, reason)
+        self._offset += end
+        return data[end:]
+
+    def _drop(self, piece: bytes) -> Generator[Chunk, None, bytes]:
+        """Pass over a line that is too long; return the bytes behind it."""
+        ends = [piece.find(b"\n") + 1]
+        if self._delimiter is not None:
+            ends.append(piece.find(b"\r") + 1)
+        end = min(filter(None, ends), default=0)
+        self._offset += end or len(piece)
+        if end and self._dropped is not None:
+            self._dropped.stop = self._offset
+            yield self._dropped
+            self._dropped = None
+        return piece[end:] if end else b""
+
+
+def is_live(path: str) -> bool:
+    """Tell whether records of a source arrive while we wait: standard input, pipes, sockets."""
+    return path == "-" or not stat.S_ISREG(os.stat(path).st_mode)
+
+
+class ByteStream:
+    """The decompressed bytes of a file, or of standard input and pipes as they arrive.
+
+    Parameters
+    ----------
+    path
+        File, or ``"-"`` for standard input. Files that end in ``.gz`` or ``.zst`` are decompressed.
+    offset
+        First byte wanted, counted in decompressed bytes; those before are passed over.
+
+    Raises
+    ------
+    OSError
+        If the file can not be opened.
+    SourceError
+        If it is shorter than the offset.
+    """
+
+    def __init__(self, path: str, offset: int = 0) -> None:
+        self.path = path
+        self.live = is_live(path)
+        self._compression = _COMPRESSION.get(Path(path).suffix)
+        self._file: Any = self._standard_input() if path == "-" else open(path, "rb", buffering=0)
+        self._stream: Any = self._file
+        if self._compression:
+            raw = pa.PythonFile(self._file, mode="r")
+            self._stream = pa.CompressedInputStream(raw, self._compression)
+        if offset and not self.live and not self._compression:
+            self._stream.seek(offset)
+            skipped = min(offset, os.stat(path).st_size)
+        else:
+            skipped = 0
+            while skipped < offset and (piece := self._read(min(PIECE, offset - skipped))):
+                skipped += len(piece)
+        if skipped < offset:
+            raise SourceError(
+                f"{path} ends at byte {skipped:,}, before the position {offset:,} to go on from; "
+                "give the file that was read before."
+            )
+
+    @staticmethod
+    def _standard_input() -> Any:
+        buffer = sys.stdin.buffer
+        try:
+            return open(buffer.fileno(), "rb", buffering=0, closefd=False)
+        except (OSError, ValueError):  # a stand-in without a file behind it
+            return buffer
+
+    @property
+    def done(self) -> int:
+        """Bytes read so far, as they lie on disk."""
+        return 0 if self.live else int(self._file.tell())
+
+    def read(self) -> bytes:
+        """Return the next bytes; of a pipe those that are there, waiting for at least one.
+
+        The answer is empty at the end.
+        """
+        piece = self._read(PIECE)
+        if not self.live or not piece:
+            return piece
+        pieces, size = [piece], len(piece)
+        while size < PIECE and self._ready() and (piece := self._read(PIECE - size)):
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            piece = self._stream.read(size)
+        except OSError as error:
+            if self._compression is None:
+                raise
+            raise SourceError(
+                f"{self.path} is no whole {self._compression} file ({error}); compress it again."
+            ) from None
+        return bytes(piece)
+
+    def _ready(self) -> bool:
+        """Tell whether more bytes (or the end) are there already."""
+        if self._compression:
+            return False
+        try:
+            return bool(select.select([self._file], [], [], 0)[0])
+        except (OSError, ValueError, TypeError):
+            return False
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        self._file.close() if self.path != "-" else None
+
+
+def chunks(stream: ByteStream, splitter: Splitter) -> Iterator[Chunk]:
+    """Return the chunks of a stream."""
+    while piece := stream.read():
+        yield from splitter.feed(piece)
+    yield from splitter.finish()
