@@ -1,0 +1,628 @@
+"""The kernel that turns rows of columns into feature hashes, straight from Arrow's buffers.
+
+One call does all columns of a stretch of rows. What it must know of a column is a row of the
+descriptor table, ``int64[columns, WIDTH]``; Python fills the table once a batch (`arrow.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+
+from onlinestack.features.bins import ordered_key
+from onlinestack.features.number_text import NUMBER, SLOW, TEXT, number_of, parse_number
+from onlinestack.kernel import array_at, kernel
+from onlinestack.murmur import murmur_at, uniform_hash
+
+__all__ = [
+    "BYTES_32",
+    "BYTES_64",
+    "CODES",
+    "EDGE",
+    "FALLBACK",
+    "FLOATS",
+    "HASHES",
+    "HASH",
+    "HOW",
+    "INTEGERS",
+    "LIST",
+    "MISSING_HASH",
+    "NOTHING",
+    "NUMBERS",
+    "NUMBER_COLUMN",
+    "NUMBER_TEXT_32",
+    "NUMBER_TEXT_64",
+    "OFFSETS",
+    "SEED",
+    "SHIFT",
+    "STEP",
+    "TOKENS_32",
+    "TOKENS_64",
+    "VALID",
+    "VALUES",
+    "WIDTH",
+    "count_features",
+    "encode_rows",
+    "plain_numbers",
+]
+
+(
+    NOTHING,  # all missing
+    CODES,  # int32 codes into uint32 hashes, whose first is that of "missing"
+    BYTES_32,  # bytes with int32 offsets
+    BYTES_64,  # bytes with int64 offsets
+    INTEGERS,  # int64, hashed as printed
+    FLOATS,  # float64, hashed as printed
+    NUMBERS,  # float64, in bins
+    NUMBER_TEXT_32,  # numbers as text with int32 offsets, in bins
+    NUMBER_TEXT_64,
+    TOKENS_32,  # bytes with int32 offsets, split at white space: several features
+    TOKENS_64,
+    LIST,  # int64 offsets into uint32 hashes of the elements: several features
+) = range(12)
+"""How the values of a column are read."""
+
+(
+    HOW,  # one of the above
+    VALUES,  # address of the values, codes or bytes
+    OFFSETS,  # address of the offsets
+    VALID,  # address of the validity bitmap, 0 when all are valid
+    SHIFT,  # Arrow's offset: elements before the first row
+    HASHES,  # address of the hashes
+    SEED,  # seed of the field
+    MISSING_HASH,  # hash of "missing"
+    NUMBER_COLUMN,  # column of the numbers matrix, -1 for none
+    EDGE,  # where the field's edges begin
+    STEP,  # half of the number of edges and one; FALLBACK when the field has none yet
+    HASH,  # where the hashes of its bins begin; the first is that of "below all edges"
+) = range(12)
+"""Columns of the descriptor table."""
+
+WIDTH = 12
+FALLBACK = -1
+TILE = 256
+"""Rows done of one column before the next, so that the rows' features stay in the cache."""
+
+
+def _valid(column: list[int], row: int) -> bool:
+    at = column[SHIFT] + row
+    return not column[VALID] or bool(
+        array_at(column[VALID] + at // 8, 1, np.uint8)[0] >> at % 8 & 1
+    )
+
+
+def _item(address: int, at: int, dtype: Any) -> Any:
+    return array_at(address + at * np.dtype(dtype).itemsize, 1, dtype)[0].item()
+
+
+def _features(
+    column: list[int], row: int, edges: Any, hashes: Any
+) -> tuple[list[int], float, bool]:
+    """Return the hashes of a value, its number (NaN if none) and whether it is left to Python."""
+    how, seed, at = column[HOW], column[SEED], column[SHIFT] + row
+    missing = [column[MISSING_HASH]], math.nan, False
+    if how == NOTHING or not _valid(column, row):
+        return missing
+    if how == CODES:
+        code = _item(column[VALUES], at, np.int32)
+        return [_item(column[HASHES], code + 1, np.uint32)], math.nan, False
+    if how == INTEGERS:
+        text = str(_item(column[VALUES], at, np.int64)).encode()
+        return [uniform_hash(text, seed)], math.nan, False
+    if how in (FLOATS, NUMBERS):
+        value = _item(column[VALUES], at, np.float64)
+        if how == NUMBERS:
+            return [_bin_hash(column, value, edges, hashes)], _finite(value), False
+        if value.is_integer() and abs(value) < 2**63:
+            return [uniform_hash(str(int(value)).encode(), seed)], math.nan, False
+        return missing if math.isnan(value) else ([0], math.nan, True)
+    wide = np.int32 if how in (BYTES_32, NUMBER_TEXT_32, TOKENS_32) else np.int64
+    start = _item(column[OFFSETS], at, wide)
+    stop = _item(column[OFFSETS], at + 1, wide)
+    if how == LIST:
+        elements = [_item(column[HASHES], i, np.uint32) for i in range(start, stop)]
+        return elements or missing[0], math.nan, False
+    text = ctypes.string_at(column[VALUES] + start, stop - start) if stop > start else b""
+    if how in (BYTES_32, BYTES_64):
+        return [uniform_hash(text, seed)], math.nan, False
+    if how in (TOKENS_32, TOKENS_64):
+        return [uniform_hash(token, seed) for token in text.split() or [b""]], math.nan, False
+    status, value = number_of(text)
+    if status == TEXT:
+        return [uniform_hash(text, seed)], math.nan, False
+    return [_bin_hash(column, value, edges, hashes)], value, False
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
+
+
+def _bin_hash(column: list[int], value: float, edges: Any, hashes: Any) -> int:
+    """Return the hash of the bin a number lies in: of its lower edge, as eight bytes."""
+    if not math.isfinite(value):
+        return column[MISSING_HASH]
+    if column[STEP] == FALLBACK:
+        key = ordered_key(value) >> 52 << 52
+        edge = np.where(key < 0, ~key | -(2**63), key).view(np.float64)
+        return uniform_hash(edge.tobytes(), column[SEED])
+    own = edges[column[EDGE] : column[EDGE] + 2 * column[STEP] - 1]
+    return int(hashes[column[HASH] + np.count_nonzero(own <= value)])
+
+
+def _count_features(table: Any, start: int, stop: int, counts: Any) -> None:
+    """Count the features of each row.
+
+    Parameters
+    ----------
+    table
+        The descriptor table.
+    start, stop
+        First row and the one behind the last.
+    counts
+        ``int64[stop - start]``: takes the counts.
+    """
+    columns = table.tolist()
+    empty = np.empty(0)
+    for row in range(start, stop):
+        counts[row - start] = sum(len(_features(c, row, empty, empty)[0]) for c in columns)
+
+
+def _encode_rows(
+    table: Any,
+    edges: Any,
+    hashes: Any,
+    start: int,
+    stop: int,
+    place: Any,
+    index: Any,
+    numbers: Any,
+    flagged: Any,
+    scratch: Any,
+) -> int:
+    """Write the features of each row, column after column.
+
+    Parameters
+    ----------
+    table
+        The descriptor table.
+    edges
+        ``float64``: edges of the bins of all number fields; those of a field are ascending and
+        padded with infinity to one less than a power of two.
+    hashes
+        ``uint32``: hashes of the bins.
+    start, stop
+        First row and the one behind the last.
+    place
+        ``int64[stop - start]``: position of each row's first feature. Spoiled when a column has
+        several features a row.
+    index
+        ``uint32``: takes the hashes.
+    numbers
+        ``float64[stop - start, k]``: takes the plain numbers, NaN where missing.
+    flagged
+        ``int64[room, 3]``: takes row (from 0), column and position of the values that are left
+        to Python: numbers of many digits, and floats that are no integers in category fields.
+    scratch
+        ``int64[4]``: room to print and hash a number in.
+
+    Returns
+    -------
+    Number of values left to Python, also when there was no room for all.
+    """
+    found = 0
+    columns = table.tolist()
+    for row in range(start, stop):
+        at = int(place[row - start])
+        for j, column in enumerate(columns):
+            features, number, left = _features(column, row, edges, hashes)
+            index[at : at + len(features)] = features
+            if column[NUMBER_COLUMN] >= 0:
+                numbers[row - start, column[NUMBER_COLUMN]] = number
+            if left:
+                if found < len(flagged):
+                    flagged[found] = row - start, j, at
+                found += 1
+            at += len(features)
+    return found
+
+
+@kernel(_count_features)
+def count_features(table: Any, start: int, stop: int, counts: Any) -> None:
+    """Count the features of each row; see `_count_features`. One, but for tokens and lists."""
+    counts[:] = len(table)
+    for j in range(len(table)):
+        column = table[j]
+        how, shift = column[HOW], column[SHIFT]
+        if how == TOKENS_32:
+            offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
+            _count_tokens(column, offsets, start, stop, counts)
+        elif how == TOKENS_64:
+            wide_offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
+            _count_tokens(column, wide_offsets, start, stop, counts)
+        elif how == LIST:
+            wide_offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
+            for i in range(start, stop):
+                size = wide_offsets[shift + i + 1] - wide_offsets[shift + i]
+                size *= _is_valid(column[VALID], shift + i)
+                counts[i - start] += max(size, 1) - 1
+
+
+@kernel()
+def _is_valid(bitmap: int, at: int) -> int:
+    """Return 1 when the element is not null, else 0."""
+    if bitmap == 0:
+        return 1
+    return (array_at(bitmap, (at >> 3) + 1, np.uint8)[at >> 3] >> (at & 7)) & 1
+
+
+@kernel()
+def _next_token(text: Any, at: int, stop: int) -> Any:
+    """Return where the next token begins and ends; both are ``stop`` when there is none."""
+    while at < stop and (text[at] == 32 or 9 <= text[at] <= 13):
+        at += 1
+    start = at
+    while at < stop and not (text[at] == 32 or 9 <= text[at] <= 13):
+        at += 1
+    return start, at
+
+
+@kernel()
+def _count_tokens(column: Any, offsets: Any, start: int, stop: int, counts: Any) -> None:
+    shift = column[SHIFT]
+    text = array_at(column[VALUES], offsets[shift + stop], np.uint8)
+    for i in range(start, stop):
+        if _is_valid(column[VALID], shift + i) == 0:
+            continue
+        last = np.int64(offsets[shift + i + 1])
+        tokens = 0
+        first, at = _next_token(text, np.int64(offsets[shift + i]), last)
+        while first < at:
+            tokens += 1
+            first, at = _next_token(text, at, last)
+        counts[i - start] += max(tokens, 1) - 1
+
+
+@kernel()
+def _print_integer(value: int, digits: Any) -> int:
+    """Print an ``int64`` at the end of ``digits`` (``uint8[24]``); return where it begins."""
+    at = len(digits)
+    rest = np.uint64(value)
+    if value < 0:
+        rest = np.uint64(0) - rest
+    while True:
+        quotient = rest // np.uint64(10)
+        at -= 1
+        digits[at] = np.uint8(48) + np.uint8(rest - quotient * np.uint64(10))
+        rest = quotient
+        if rest == np.uint64(0):
+            break
+    if value < 0:
+        at -= 1
+        digits[at] = 45
+    return at
+
+
+@kernel()
+def _position(edges: Any, at: int, step: int, value: float) -> int:
+    """Return how many of a field's edges are not above a value; padding makes it branch-free."""
+    found = 0
+    while step > 0:
+        found += step * (edges[at + found + step - 1] <= value)
+        step >>= 1
+    return found
+
+
+@kernel()
+def _exponent_hash(value: float, seed: Any, scratch: Any) -> Any:
+    """Return the hash of the edge that `lower_edge` gives; ``scratch`` is ``int64``."""
+    array_at(scratch.ctypes.data, 1, np.float64)[0] = value + 0.0
+    key = scratch[0]
+    if key < 0:
+        key = ~(key & np.int64(0x7FFFFFFFFFFFFFFF))
+    key = (key >> 52) << 52
+    if key < 0:
+        key = ~key | np.int64(-0x8000000000000000)
+    scratch[0] = key
+    return murmur_at(scratch.ctypes.data, 8, seed)
+
+
+@kernel()
+def _fill_codes(
+    column: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+) -> None:
+    shift, valid = column[SHIFT], column[VALID]
+    codes = array_at(column[VALUES], shift + stop, np.int32)
+    hashes = array_at(column[HASHES], 1, np.uint32)
+    if valid == 0:
+        for i in range(start, stop):
+            index[place[i - base] + j] = hashes[np.uint64(codes[shift + i] + 1)]
+    else:
+        bits = array_at(valid, ((shift + stop) >> 3) + 1, np.uint8)
+        for i in range(start, stop):
+            at = shift + i
+            known = (np.int64(bits[at >> 3]) >> (at & 7)) & 1
+            index[place[i - base] + j] = hashes[np.uint64((codes[at] + 1) * known)]
+
+
+@kernel()
+def _fill_bytes(
+    column: Any, offsets: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+) -> None:
+    shift, valid, text = column[SHIFT], column[VALID], column[VALUES]
+    seed = np.uint32(column[SEED])
+    for i in range(start, stop):
+        first = np.int64(offsets[shift + i])
+        size = np.int64(offsets[shift + i + 1]) - first
+        if valid:
+            # the hash of nothing is the hash of "missing"
+            size *= _is_valid(valid, shift + i)
+        index[place[i - base] + j] = murmur_at(text + first, size, seed)
+
+
+@kernel()
+def _fill_number_text(
+    column: Any,
+    offsets: Any,
+    edges: Any,
+    hashes: Any,
+    start: int,
+    stop: int,
+    j: int,
+    place: Any,
+    index: Any,
+    base: int,
+    numbers: Any,
+    flagged: Any,
+    scratch: Any,
+    found: int,
+) -> int:
+    shift, valid, text = column[SHIFT], column[VALID], column[VALUES]
+    seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
+    edge, step, bins = column[EDGE], column[STEP], column[HASH]
+    k = column[NUMBER_COLUMN]
+    for i in range(start, stop):
+        first = np.int64(offsets[shift + i])
+        size = np.int64(offsets[shift + i + 1]) - first
+        if valid:
+            size *= _is_valid(valid, shift + i)
+        at = place[i - base] + j
+        numbers[i - base, k] = np.nan
+        if size == 0:
+            index[at] = missing
+            continue
+        status, value = parse_number(text + first, size)
+        if status == NUMBER:
+            numbers[i - base, k] = value
+            if step < 0:
+                index[at] = _exponent_hash(value, seed, scratch)
+            else:
+                index[at] = hashes[bins + _position(edges, edge, step, value)]
+        elif status == TEXT:
+            index[at] = murmur_at(text + first, size, seed)
+        else:
+            index[at] = missing
+            if status == SLOW:
+                if found < len(flagged):
+                    flagged[found, 0] = i - base
+                    flagged[found, 1] = j
+                    flagged[found, 2] = at
+                found += 1
+    return found
+
+
+@kernel()
+def _fill_numbers(
+    column: Any,
+    edges: Any,
+    hashes: Any,
+    start: int,
+    stop: int,
+    j: int,
+    place: Any,
+    index: Any,
+    base: int,
+    numbers: Any,
+    scratch: Any,
+) -> None:
+    shift, valid = column[SHIFT], column[VALID]
+    values = array_at(column[VALUES], shift + stop, np.float64)
+    seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
+    edge, step, bins = column[EDGE], column[STEP], column[HASH]
+    k = column[NUMBER_COLUMN]
+    for i in range(start, stop):
+        value = values[shift + i]
+        known = value - value == 0.0
+        if valid:
+            known = known and _is_valid(valid, shift + i) != 0
+        if step < 0:
+            hashed = _exponent_hash(value, seed, scratch)
+        else:
+            hashed = hashes[bins + _position(edges, edge, step, value)]
+        index[place[i - base] + j] = hashed if known else missing
+        numbers[i - base, k] = value if known else np.nan
+
+
+@kernel()
+def _fill_printed(
+    column: Any,
+    start: int,
+    stop: int,
+    j: int,
+    place: Any,
+    index: Any,
+    base: int,
+    flagged: Any,
+    scratch: Any,
+    found: int,
+) -> int:
+    how, shift = column[HOW], column[SHIFT]
+    integers = array_at(column[VALUES], shift + stop, np.int64)
+    floats = array_at(column[VALUES], shift + stop, np.float64)
+    seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
+    digits = array_at(scratch.ctypes.data, 24, np.uint8)
+    for i in range(start, stop):
+        at = place[i - base] + j
+        index[at] = missing
+        if _is_valid(column[VALID], shift + i) == 0:
+            continue
+        if how == INTEGERS:
+            whole = integers[shift + i]
+        else:
+            value = floats[shift + i]
+            if value != value:
+                continue
+            if not (abs(value) < 9223372036854775808.0 and np.floor(value) == value):
+                if found < len(flagged):
+                    flagged[found, 0] = i - base
+                    flagged[found, 1] = j
+                    flagged[found, 2] = at
+                found += 1
+                continue
+            whole = np.int64(value)
+        begin = _print_integer(whole, digits)
+        index[at] = murmur_at(scratch.ctypes.data + begin, 24 - begin, seed)
+    return found
+
+
+@kernel()
+def _fill_tokens(
+    column: Any, offsets: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+) -> None:
+    shift, seed = column[SHIFT], np.uint32(column[SEED])
+    text = array_at(column[VALUES], offsets[shift + stop], np.uint8)
+    for i in range(start, stop):
+        last = np.int64(offsets[shift + i + 1])
+        first = at = last
+        if _is_valid(column[VALID], shift + i):
+            first, at = _next_token(text, np.int64(offsets[shift + i]), last)
+        tokens = 0
+        while first < at:
+            hashed = murmur_at(column[VALUES] + first, at - first, seed)
+            index[place[i - base] + j + tokens] = hashed
+            tokens += 1
+            first, at = _next_token(text, at, last)
+        if tokens == 0:
+            index[place[i - base] + j] = np.uint32(column[MISSING_HASH])
+            tokens = 1
+        place[i - base] += tokens - 1
+
+
+@kernel()
+def _fill_list(
+    column: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+) -> None:
+    shift = column[SHIFT]
+    offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
+    hashes = array_at(column[HASHES], offsets[shift + stop], np.uint32)
+    for i in range(start, stop):
+        first = offsets[shift + i]
+        size = (offsets[shift + i + 1] - first) * _is_valid(column[VALID], shift + i)
+        at = place[i - base] + j
+        if size == 0:
+            index[at] = np.uint32(column[MISSING_HASH])
+            continue
+        for element in range(size):
+            index[at + element] = hashes[first + element]
+        place[i - base] += size - 1
+
+
+@kernel(_encode_rows)
+def encode_rows(
+    table: Any,
+    edges: Any,
+    hashes: Any,
+    start: int,
+    stop: int,
+    place: Any,
+    index: Any,
+    numbers: Any,
+    flagged: Any,
+    scratch: Any,
+) -> int:
+    """Write the features of each row; see `_encode_rows`.
+
+    Columns are walked in tiles of rows, each by a loop for its own way of being read. A column
+    with several features a row moves the row's place, so that column j always writes at j.
+    """
+    found = 0
+    for low in range(start, stop, TILE):
+        high = min(low + TILE, stop)
+        for j in range(len(table)):
+            column = table[j]
+            how, end = column[HOW], column[SHIFT] + high + 1
+            if how == CODES:
+                _fill_codes(column, low, high, j, place, index, start)
+            elif how == BYTES_32:
+                narrow = array_at(column[OFFSETS], end, np.int32)
+                _fill_bytes(column, narrow, low, high, j, place, index, start)
+            elif how == BYTES_64:
+                wide = array_at(column[OFFSETS], end, np.int64)
+                _fill_bytes(column, wide, low, high, j, place, index, start)
+            elif how == NUMBERS:
+                _fill_numbers(
+                    column, edges, hashes, low, high, j, place, index, start, numbers, scratch
+                )
+            elif how == NUMBER_TEXT_32:
+                narrow = array_at(column[OFFSETS], end, np.int32)
+                found = _fill_number_text(
+                    column, narrow, edges, hashes, low, high, j, place, index, start, numbers,
+                    flagged, scratch, found,
+                )  # fmt: skip
+            elif how == NUMBER_TEXT_64:
+                wide = array_at(column[OFFSETS], end, np.int64)
+                found = _fill_number_text(
+                    column, wide, edges, hashes, low, high, j, place, index, start, numbers,
+                    flagged, scratch, found,
+                )  # fmt: skip
+            elif how == INTEGERS or how == FLOATS:
+                found = _fill_printed(
+                    column, low, high, j, place, index, start, flagged, scratch, found
+                )
+            elif how == TOKENS_32:
+                narrow = array_at(column[OFFSETS], end, np.int32)
+                _fill_tokens(column, narrow, low, high, j, place, index, start)
+            elif how == TOKENS_64:
+                wide = array_at(column[OFFSETS], end, np.int64)
+                _fill_tokens(column, wide, low, high, j, place, index, start)
+            elif how == LIST:
+                _fill_list(column, low, high, j, place, index, start)
+            else:
+                missing = np.uint32(column[MISSING_HASH])
+                for i in range(low, high):
+                    index[place[i - start] + j] = missing
+            if column[NUMBER_COLUMN] >= 0 and (how < NUMBERS or how > NUMBER_TEXT_64):
+                for i in range(low, high):
+                    numbers[i - start, column[NUMBER_COLUMN]] = np.nan
+    return found
+
+
+@kernel()
+def plain_numbers(
+    numbers: Any, seeds: Any, at: int, index: Any, value: Any, start: Any, stop: Any
+) -> None:
+    """Write the numbers of each row that are not missing as features of their own value.
+
+    Parameters
+    ----------
+    numbers
+        ``float64[n, k]``.
+    seeds
+        ``uint32[k]``: the hash of each number field in its namespace.
+    at
+        First position to write at.
+    index, value
+        ``uint32`` and ``float32``: the pool; takes k features a row at most.
+    start, stop
+        ``int64[n]``: take the extents of each row.
+    """
+    for i in range(len(numbers)):
+        start[i] = at
+        for k in range(numbers.shape[1]):
+            if numbers[i, k] == numbers[i, k]:
+                index[at] = seeds[k]
+                value[at] = np.float32(numbers[i, k])
+                at += 1
+        stop[i] = at

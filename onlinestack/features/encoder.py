@@ -1,0 +1,591 @@
+"""The encoder: fields of a record to hashed features, the same for columns and for dicts."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import Block, Tape
+from onlinestack.features.bins import Bins, lower_edge
+from onlinestack.features.columns import (
+    EDGE,
+    FALLBACK,
+    HASH,
+    LIST,
+    MISSING_HASH,
+    NUMBER_COLUMN,
+    SEED,
+    STEP,
+    TOKENS_32,
+    TOKENS_64,
+    WIDTH,
+    count_features,
+    encode_rows,
+    plain_numbers,
+)
+from onlinestack.features.number_text import TEXT, number_of
+from onlinestack.features.values import canonical, elements, is_multiple, is_number, kind_of
+from onlinestack.murmur import uniform_hash
+
+if TYPE_CHECKING:
+    from onlinestack.io.schema import Field
+
+__all__ = ["Encoded", "Encoder", "field_seed"]
+
+KNOWN_FIELDS = 1024
+"""How many fields are learned from dicts; those beyond are hashed when present, not missed."""
+RESERVOIR_ROWS, RESERVOIR_CELLS = 2048, 2**21
+REMEMBERED = 2**16
+"""How many hashes of texts are remembered over all fields, for records that come as dicts."""
+LONGEST_REMEMBERED = 64
+
+
+class Encoded(NamedTuple):
+    """The features of consecutive records, as the arrays of a `Block`; valid until the next call.
+
+    Parameters
+    ----------
+    index
+        ``uint32``: feature hashes.
+    value
+        ``float32``: feature values, 1 in namespace ``f``.
+    names
+        ``uint8[n, g]``: namespace letters: ``f`` and, when asked for, ``x``.
+    start, stop
+        ``int64[n, g]``: extent of each namespace in the pool.
+    numbers
+        ``float64[n, k]``: the plain numbers, NaN where missing, fields in order of their names.
+    """
+
+    index: NDArray[np.uint32]
+    value: NDArray[np.float32]
+    names: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+
+
+def field_seed(name: str, namespace: bytes = b"f") -> int:
+    """Return the seed that a field's values are hashed with.
+
+    Examples
+    --------
+    >>> field_seed("C1") == uniform_hash(b"C1", uniform_hash(b"f", 0))
+    True
+    """
+    return uniform_hash(canonical(name), uniform_hash(namespace, 0))
+
+
+@dataclass(slots=True)
+class _Reader:
+    """How one field of a dict is read."""
+
+    name: str
+    kind: str
+    seed: int
+    missing: int
+    number: int
+    """Column in the matrix of numbers, -1 for none."""
+    edges: list[float]
+    hashes: list[int]
+    """Of the bins, that of "below all edges" first; empty while there are no edges."""
+    memory: dict[str, int]
+
+
+class _Pool:
+    """Arrays that are filled again for each stretch of records."""
+
+    def __init__(self) -> None:
+        self.index = np.empty(0, np.uint32)
+        self.value = np.empty(0, np.float32)
+        self.flagged = np.empty((64, 3), np.int64)
+        self.scratch = np.empty(4, np.int64)
+        self.numbers = np.empty(0)
+        self.start = np.empty((0, 1), np.int64)
+        self.width = -1
+
+    def features(self, size: int) -> None:
+        if len(self.index) < size:
+            self.index = np.empty(size, np.uint32)
+            self.value = np.ones(size, np.float32)
+
+    def matrix(self, rows: int, columns: int) -> NDArray[np.float64]:
+        if len(self.numbers) < rows * columns:
+            self.numbers = np.empty(rows * columns)
+        return self.numbers[: rows * columns].reshape(rows, columns)
+
+    def starts(self, rows: int, width: int) -> NDArray[np.int64]:
+        if len(self.start) < rows or self.width != width:
+            self.width = width
+            self.start = np.arange(max(rows, len(self.start)), dtype=np.int64)[:, None] * width
+        return self.start[:rows]
+
+
+class Encoder:
+    """Turn the fields of records into hashed features, from columns and from dicts alike.
+
+    A category gives the hash of its text, a number that of the bin it lies in, a text or a list
+    one feature an element; a missing value has a hash of its own. Columns and dicts give the
+    same features bit for bit, in the order of the fields. Bins move at doubling counts of
+    labelled records only, on the word of the engine (`next_change`, `change`).
+
+    Use it through a learner; alone it serves to look at features.
+
+    Parameters
+    ----------
+    fields
+        The fields of the schema, in order of their names. Without any, fields are learned from
+        dicts as they come (`meet`), up to 1024 of them.
+    bins
+        A bin of a number field holds about one part in ``bins`` of its values.
+    seed
+        Seed of the sample of records that edges are drawn from.
+    plain
+        Whether namespace ``x``, the plain numbers, is given too.
+
+    Raises
+    ------
+    ValueError
+        When fields are not in order of their names, or a column cannot hold features.
+
+    Examples
+    --------
+    >>> encoder = Encoder()
+    >>> x = {"site": "news", "price": 3.5}
+    >>> encoder.meet(x)
+    >>> one = encoder.encode_one(x)
+    >>> [int(i) for i in one.index] == [
+    ...     uniform_hash(np.float64(2.0).tobytes(), field_seed("price")),
+    ...     uniform_hash(b"news", field_seed("site")),
+    ... ]
+    True
+    >>> one.numbers
+    array([[3.5]])
+    """
+
+    fills = "f"
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self, fields: Sequence[Field] = (), *, bins: int = 8, seed: int = 0, plain: bool = False
+    ) -> None:
+        names, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
+        if names != sorted(set(names)):
+            raise ValueError(
+                f"Fields came as {', '.join(names[:20])}; expected each name once, in order: sort "
+                "them by name."
+            )
+        self.growing = not fields
+        self.plain = plain
+        self._names, self._kinds = names, kinds
+        numbers = kinds.count("number")
+        rows = RESERVOIR_ROWS
+        if not self.growing:
+            rows = max(128, min(rows, RESERVOIR_CELLS // max(numbers, 1)))
+        self.bins = Bins(numbers, share=bins, rows=rows, seed=seed)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Derive all that follows from fields and bins."""
+        self._pool, self._pool_of_one = _Pool(), _Pool()
+        self._columns: list[Any] | None = None
+        self._table = np.empty((0, WIDTH), np.int64)
+        self._keep: list[Any] = []
+        self._dictionaries: dict[int, tuple[Any, NDArray[np.uint32]]] = {}
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Derive all that follows from the fields."""
+        count, numbers = len(self._names), 0
+        self._known = set(self._names)
+        self._readers: list[_Reader] = []
+        self._fields_table = np.zeros((count, WIDTH), np.int64)
+        self._fields_table[:, NUMBER_COLUMN] = -1
+        for j, (name, kind) in enumerate(zip(self._names, self._kinds, strict=True)):
+            seed = field_seed(name)
+            missing = uniform_hash(b"", seed)
+            number = numbers if kind == "number" else -1
+            numbers += kind == "number"
+            self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = seed, missing, number
+            self._readers.append(_Reader(name, kind, seed, missing, number, [], [], {}))
+        self._plain_seeds = np.array(
+            [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
+        )
+        self._memory_room = max(16, REMEMBERED // max(count, 1))
+        self._lay_edges()
+
+    def _lay_edges(self) -> None:
+        """Derive all that follows from the edges: padded for the kernel, hashed once."""
+        padded: list[NDArray[np.float64]] = [np.empty(0)]
+        hashes: list[int] = []
+        at = 0
+        for reader, row in zip(self._readers, self._fields_table, strict=True):
+            if reader.number < 0:
+                continue
+            edges = self.bins.edges_of(reader.number)
+            reader.edges, reader.hashes = edges.tolist(), []
+            if not len(edges):
+                row[STEP] = FALLBACK
+                continue
+            step = 1 << (len(edges).bit_length() - 1)
+            reader.hashes = [
+                uniform_hash(np.float64(edge).tobytes(), reader.seed)
+                for edge in (-math.inf, *reader.edges)
+            ]
+            row[[EDGE, STEP, HASH]] = at, step, len(hashes)
+            hashes += reader.hashes
+            padded += [edges, np.full(2 * step - 1 - len(edges), math.inf)]
+            at += 2 * step - 1
+        self._edges = np.concatenate(padded)
+        self._hashes = np.array(hashes, np.uint32)
+        if len(self._table) == len(self._fields_table):
+            self._table[:, [EDGE, STEP, HASH]] = self._fields_table[:, [EDGE, STEP, HASH]]
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields known, in order of their names; those only seen missing count as category."""
+        from onlinestack.io.schema import Field
+
+        pairs = zip(self._names, self._kinds, strict=True)
+        return tuple(Field(name, kind or "category") for name, kind in pairs)  # type: ignore[arg-type]
+
+    # columns
+
+    def _prepare(self, columns: list[Any]) -> None:
+        """Fill the descriptor table for the columns of a batch."""
+        from onlinestack.features.arrow import DESCRIBED, describe
+
+        if len(columns) != len(self._names):
+            raise ValueError(
+                f"The batch has {len(columns)} columns; expected one for each of the "
+                f"{len(self._names)} fields: read it with the schema of the encoder."
+            )
+        keep: list[Any] = []
+        table = self._fields_table.copy()
+        rows = [
+            describe(array, reader.kind, reader.seed, self._dictionaries, keep)
+            for array, reader in zip(columns, self._readers, strict=True)
+        ]
+        if rows:
+            table[:, :DESCRIBED] = rows
+        self._columns, self._table, self._keep = columns, table, keep
+        how = table[:, 0]
+        self._several = bool(np.isin(how, (TOKENS_32, TOKENS_64, LIST)).any())
+
+    def encode(self, columns: list[Any], start: int, stop: int) -> Encoded:
+        """Return the features of the rows ``start`` to ``stop`` of a batch.
+
+        Parameters
+        ----------
+        columns
+            One Arrow array a field, in the order of the fields. The list must not change between
+            calls: what is prepared for it is kept.
+        start, stop
+            First row and the one behind the last.
+
+        Raises
+        ------
+        ValueError
+            When the number of columns is not that of the fields, or a type cannot hold features.
+        """
+        if columns is not self._columns:
+            self._prepare(columns)
+        pool, rows, fields = self._pool, stop - start, len(self._names)
+        numbers = pool.matrix(rows, self.bins.count)
+        if self._several:
+            place = np.empty(rows + 1, np.int64)
+            place[0] = 0
+            count_features(self._table, start, stop, place[1:])
+            np.cumsum(place, out=place)
+            size = int(place[-1])
+            first, last = place[:-1, None].copy(), place[1:, None].copy()
+            place = place[:-1]
+        else:
+            first = pool.starts(rows, fields)
+            last = first + fields
+            place, size = first[:, 0], rows * fields
+        pool.features(size + (numbers.size if self.plain else 0))
+        left = self._fill(start, stop, place, pool, numbers)
+        if left > len(pool.flagged):
+            pool.flagged = np.empty((2 * left, 3), np.int64)
+            left = self._fill(start, stop, first[:, 0].copy(), pool, numbers)
+        if left:
+            self._finish(columns, start, pool, numbers, left)
+        return self._encoded(pool, first, last, numbers, size)
+
+    def _fill(
+        self,
+        start: int,
+        stop: int,
+        place: NDArray[np.int64],
+        pool: _Pool,
+        numbers: NDArray[np.float64],
+    ) -> int:
+        return int(
+            encode_rows(
+                self._table,
+                self._edges,
+                self._hashes,
+                start,
+                stop,
+                place,
+                pool.index,
+                numbers,
+                pool.flagged,
+                pool.scratch,
+            )
+        )
+
+    def _finish(
+        self,
+        columns: list[Any],
+        start: int,
+        pool: _Pool,
+        numbers: NDArray[np.float64],
+        left: int,
+    ) -> None:
+        """Encode the few values that the kernel left to Python."""
+        for row, j, at in pool.flagged[:left].tolist():
+            reader = self._readers[j]
+            hashed, number = self._hash(reader, columns[j][start + row].as_py())
+            pool.index[at] = hashed
+            if reader.number >= 0:
+                numbers[row, reader.number] = number
+
+    def _encoded(
+        self,
+        pool: _Pool,
+        first: NDArray[np.int64],
+        last: NDArray[np.int64],
+        numbers: NDArray[np.float64],
+        size: int,
+    ) -> Encoded:
+        rows = len(first)
+        if not self.plain:
+            names = np.full((rows, 1), ord("f"), np.uint8)
+            return Encoded(pool.index[:size], pool.value[:size], names, first, last, numbers)
+        start, stop = np.empty((2, rows), np.int64)
+        pool.value[:size] = 1.0  # plain numbers may have stood here
+        plain_numbers(numbers, self._plain_seeds, size, pool.index, pool.value, start, stop)
+        end = int(stop[-1]) if rows else size
+        return Encoded(
+            pool.index[:end],
+            pool.value[:end],
+            np.tile(np.frombuffer(b"fx", np.uint8), (rows, 1)),
+            np.stack([first[:, 0], start], axis=1),
+            np.stack([last[:, 0], stop], axis=1),
+            numbers,
+        )
+
+    def block(self, batch: Any, start: int, stop: int) -> Block:
+        """Return the rows ``start`` to ``stop`` of a source's batch as a block for the kernels.
+
+        Parameters
+        ----------
+        batch
+            A batch of a source; what it parsed itself (Vowpal Wabbit text) is taken as it is.
+        start, stop
+            First row and the one behind the last.
+        """
+        if batch.features is not None:
+            features: Block = batch.features
+            return features.rows(start, stop)
+        rows = slice(start, stop)
+        return Block(
+            batch.label[rows],
+            batch.weight[rows],
+            batch.initial[rows],
+            batch.row[rows],
+            *self.encode(batch.columns, start, stop),
+        )
+
+    # dicts
+
+    def _hash(self, reader: _Reader, value: Any) -> tuple[int, float]:
+        """Return the hash of a single value and its number (NaN if none)."""
+        if reader.kind != "number" or isinstance(value, (bool, np.bool_)):
+            return uniform_hash(canonical(value), reader.seed), math.nan
+        if is_number(value):
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+        else:
+            text = canonical(value)
+            status, number = number_of(text)
+            if status == TEXT:
+                return uniform_hash(text, reader.seed), math.nan
+        if not math.isfinite(number):
+            return reader.missing, math.nan
+        if reader.hashes:
+            return reader.hashes[bisect_right(reader.edges, number)], number
+        edge = np.float64(lower_edge(number)).tobytes()
+        return uniform_hash(edge, reader.seed), number
+
+    def _several_of(self, reader: _Reader, value: Any) -> list[int]:
+        """Return the hashes of a text's tokens or a list's elements."""
+        texts = elements(value) if is_multiple(value) else canonical(value).split()
+        return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
+
+    def _stranger(self, name: str, value: Any) -> _Reader:
+        """Return how a field is read that is not known, or known by missing values only."""
+        seed = field_seed(name)
+        return _Reader(name, kind_of(value), seed, uniform_hash(b"", seed), -1, [], [], {})
+
+    def meet(self, x: Mapping[Any, Any]) -> None:
+        """Learn fields that are new from a record about to be learned.
+
+        Without effect when the encoder was given its fields.
+
+        Parameters
+        ----------
+        x
+            The record; neither kept nor changed.
+        """
+        if not self.growing:
+            return
+        known, changed = self._known, False
+        if x.keys() <= known and "" not in self._kinds:
+            return
+        kinds = dict(zip(self._names, self._kinds, strict=True))
+        for key, value in x.items():
+            name = key if isinstance(key, str) else str(key)
+            if name not in kinds and len(kinds) >= KNOWN_FIELDS:
+                continue
+            if not kinds.get(name):
+                kind = kind_of(value)
+                changed = changed or name not in kinds or kind != ""
+                kinds[name] = kind
+        if not changed:
+            return
+        before = {r.name for r in self._readers if r.number >= 0}
+        self._names = sorted(kinds)
+        self._kinds = [kinds[name] for name in self._names]
+        numbers = [n for n, kind in zip(self._names, self._kinds, strict=True) if kind == "number"]
+        for column, name in enumerate(numbers):
+            if name not in before:
+                self.bins.insert(column)
+        self._lay_out()
+
+    def encode_one(self, x: Mapping[Any, Any]) -> Encoded:
+        """Return the features of one record, the same as those of a row of columns.
+
+        Parameters
+        ----------
+        x
+            The record: field names and values; a key that is no string counts as its text. Known
+            fields that are absent are missing; others are ignored when the encoder was given
+            its fields, and hashed when it was not. Neither kept nor changed.
+        """
+        numbers = np.full((1, self.bins.count), math.nan)
+        plain = numbers[0]
+        index: list[int] = []
+        readers: list[_Reader] = self._readers
+        if self.growing and not (x.keys() <= self._known and "" not in self._kinds):
+            x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
+            readers = [
+                reader if reader.kind else self._stranger(reader.name, x.get(reader.name))
+                for reader in readers
+            ]
+            readers += [self._stranger(name, x[name]) for name in x if name not in self._known]
+            readers.sort(key=lambda reader: reader.name)
+        elif not self.growing and not all(type(key) is str for key in x):
+            x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
+        get = x.get
+        for reader in readers:
+            value = get(reader.name)
+            kind = type(value)
+            if kind is str and reader.kind == "category":
+                known = reader.memory.get(value)
+                index.append(self._remember(reader, value) if known is None else known)
+            elif kind is float and reader.hashes:
+                if math.isfinite(value):
+                    index.append(reader.hashes[bisect_right(reader.edges, value)])
+                    plain[reader.number] = value
+                else:
+                    index.append(reader.missing)
+            elif value is None:
+                index.append(reader.missing)
+            elif reader.kind == "text" or is_multiple(value):
+                index += self._several_of(reader, value)
+            else:
+                hashed, number = self._hash(reader, value)
+                index.append(hashed)
+                if reader.number >= 0:
+                    plain[reader.number] = number
+        return self._encoded_one(index, numbers)
+
+    def _remember(self, reader: _Reader, value: str) -> int:
+        hashed = uniform_hash(canonical(value), reader.seed)
+        if len(value) <= LONGEST_REMEMBERED:
+            if len(reader.memory) >= self._memory_room:
+                reader.memory.clear()
+            reader.memory[value] = hashed
+        return hashed
+
+    def _encoded_one(self, index: list[int], numbers: NDArray[np.float64]) -> Encoded:
+        pool, size = self._pool_of_one, len(index)
+        pool.features(size + (numbers.size if self.plain else 0))
+        pool.index[:size] = index
+        first, last = np.zeros((1, 1), np.int64), np.full((1, 1), size, np.int64)
+        return self._encoded(pool, first, last, numbers, size)
+
+    # learning
+
+    @property
+    def learned(self) -> int:
+        """Number of labelled records observed."""
+        return self.bins.learned
+
+    def run(self, block: Block, tape: Tape) -> None:
+        """Show the rows that a tape learns to the sample that edges are drawn from.
+
+        Parameters
+        ----------
+        block
+            A block of this encoder.
+        tape
+            Its tape; steps that predict change nothing.
+        """
+        numbers = block.numbers
+        if numbers.shape[1] != self.bins.count:  # Vowpal Wabbit text has none
+            numbers = np.empty((block.n, self.bins.count))
+        self.bins.observe(numbers, tape.op, tape.row)
+
+    def next_change(self) -> int:
+        """Return the count of labelled records learned at which `change` is due."""
+        return self.bins.next_change()
+
+    def change(self) -> None:
+        """Move the edges; call it between quanta, when ``learned == next_change()``."""
+        self.bins.change()
+        self._lay_edges()
+
+    # snapshots
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return arrays and JSON-able values from which `restore` rebuilds the encoder."""
+        arrays, bins = self.bins.state()
+        fields = [[name, kind] for name, kind in zip(self._names, self._kinds, strict=True)]
+        meta = {"fields": fields, "growing": self.growing, "plain": self.plain, "bins": bins}
+        return arrays, meta
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Become the encoder whose `state` this is."""
+        self._names = [name for name, _ in meta["fields"]]
+        self._kinds = [kind for _, kind in meta["fields"]]
+        self.growing, self.plain = meta["growing"], meta["plain"]
+        self.bins = Bins.restored(dict(arrays), meta["bins"])
+        self._set_up()
+
+    def __getstate__(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        return self.state()
+
+    def __setstate__(self, state: tuple[dict[str, NDArray[Any]], dict[str, Any]]) -> None:
+        self.restore(*state)
