@@ -126,6 +126,8 @@ def as_text(array: pa.Array) -> pa.Array:
 
 def distinct(array: pa.Array) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the distinct values, and for each row which of them it holds; -1 for null."""
+    if pa.types.is_dictionary(array.type) and len(array.dictionary) > len(array):
+        array = array.dictionary_decode()  # a slice of something larger
     kind = array.type
     if not pa.types.is_dictionary(kind):
         if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):

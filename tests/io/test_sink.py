@@ -21,12 +21,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onlinestack.io import lines as text_lines
 from onlinestack.io import parquet_sink
 from onlinestack.io.lines import csv_lines, json_lines
 from onlinestack.io.sink import SINKS, RejectSink, open_sink
 
 ROOT = Path(__file__).parents[2]
-FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=False)
+FLOATS = st.floats(width=32, allow_infinity=False)
 
 
 def block(start, stop):
@@ -95,6 +96,22 @@ def test_json_text():
     assert json.loads(bytes(json_lines(np.arange(1), None, label[:1], p[:1]))).keys() == {
         *["row", "label", "p"]
     }
+
+
+@given(st.lists(st.tuples(st.text() | st.none(), FLOATS, FLOATS), max_size=20), st.booleans())
+def test_few_records_are_written_like_many(records, whole):
+    row = np.arange(len(records)) * 1000
+    names, label, p = ([r[k] for r in records] for k in range(3))
+    ids = pa.array(row * 7, mask=row == 3000) if whole else pa.array(names, pa.string())
+    columns = np.array(label, np.float32), np.array(p, np.float32)
+    for lines in (csv_lines, json_lines):
+        for column in (ids, None):
+            texts = []
+            for few in (0, 100):
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(text_lines, "_FEW", few)
+                    texts.append(bytes(lines(row, column, *columns)))
+            assert texts[0] == texts[1]
 
 
 @given(st.lists(st.tuples(st.text() | st.none(), FLOATS, FLOATS), min_size=1, max_size=20))
