@@ -229,7 +229,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
     from onlinestack.io.schema import SchemaError
     from onlinestack.snapshot import SnapshotError
 
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, SnapshotError):
         return text, MISFIT
     if isinstance(error, ConfigError | SchemaError):
@@ -285,9 +285,13 @@ def _need_source(config: Config, verb: str) -> None:
     """Take standard input where no source is named, unless somebody sits there."""
     if config["paths"] or config["resume"]:
         return
-    if sys.stdin is None or sys.stdin.isatty():
+    if _on_terminal():
         raise ConfigError(f"no SOURCE: name the files to {verb} from, or - to read standard input")
     config.values["paths"] = ["-"]
+
+
+def _on_terminal() -> bool:
+    return sys.stdin is None or sys.stdin.isatty()
 
 
 def _need_one_stdout(config: Config) -> None:

@@ -7,20 +7,27 @@ of the sinks. No times: equal runs make equal files.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onlinestack.config import Config
-from onlinestack.io.schema import Schema, SchemaError
+from onlinestack.io.schema import Schema, SchemaError, list_names
+from onlinestack.io.source import Source, wanted_columns
 from onlinestack.settings import SETTINGS
 from onlinestack.snapshot import SnapshotError
 
-__all__ = ["kept_settings", "same_sources", "schema_of", "settings_of"]
+__all__ = ["KINDS", "kept_settings", "same_columns", "same_sources", "schema_of", "settings_of"]
 
 FORGOTTEN = {"load", "resume", "save", "save_every", "limit", "json", "quiet", "verbose"}
 """Settings that say how to run, not what is learned."""
 
 ROLES = ("label", "positive", "id", "time", "time_format", "weight")
+
+COLUMNS = ("label", "id", "weight")
+
+PREFIX = 1 << 16
+"""Bytes of a file that its fingerprint hashes."""
 
 KINDS = {"categorical": "category", "numeric": "number", "text": "text"}
 
@@ -67,7 +74,7 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
     for key, who in config.given.items():
         table = SETTINGS[key].table
         if table == "schema":
-            problem = _schema_problem(key, config[key], schema)
+            problem = _schema_problem(key, config[key], schema, bool(config["resume"]))
         elif (table == "learner" or key == "preset") and config[key] != before.get(key):
             problem = f"was made with {key} {_said(before.get(key))}, not {_said(config[key])}"
         else:
@@ -86,7 +93,7 @@ def _said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _schema_problem(key: str, value: Any, schema: Schema) -> str | None:
+def _schema_problem(key: str, value: Any, schema: Schema, resumed: bool) -> str | None:
     """Say how a setting of the schema contradicts the model's schema, None when it does not."""
     kinds = {field.name: field.kind for field in schema.fields}
     if key in KINDS:
@@ -96,9 +103,47 @@ def _schema_problem(key: str, value: Any, schema: Schema) -> str | None:
         return None
     if key == "ignore":
         used = [name for name in value if name in kinds]
-        return f"learned column {used[0]!r}" if used else None
+        return f"learned from column {used[0]!r}" if used else None
     before = getattr(schema, key)
-    return None if before == value else f"was made with {key} {_said(before)}, not {value}"
+    if before == value:
+        return None
+    # The parts of columns that are no features may change from source to source. The time is
+    # one: hour and weekday are learned.
+    if resumed or key == "time":
+        return f"was made with {key} {_said(before)}, not {value}"
+    return f"learned from column {value!r}" if key in COLUMNS and value in kinds else None
+
+
+def same_columns(source: Source, schema: Schema, path: str) -> None:
+    """Check that a source has the columns a model knows, and no others.
+
+    Raises
+    ------
+    SnapshotError
+        When it has not; the sentence names the columns.
+    """
+    known = set(wanted_columns(schema)) - set(schema.roles.values())
+    if not source.names:
+        if known and not source.schema.fields:
+            raise SnapshotError(
+                f"the model {path!r} learned columns ({list_names(sorted(known))}), and "
+                "Vowpal Wabbit text has none: give a source with these columns"
+            )
+        return
+    own = source.schema
+    there = set(source.names) - set(own.roles.values()) - set(own.ignore)
+    missing, more = sorted(known - there), sorted(there - known - set(schema.roles.values()))
+    if missing:
+        but = f" but {list_names(more)}" if more else ""
+        raise SnapshotError(
+            f"{source.paths[0]} lacks columns that the model {path!r} learned from: "
+            f"{list_names(missing)}; it has{but or ' no others'}: add them or start a new model"
+        )
+    if more:
+        raise SnapshotError(
+            f"{source.paths[0]} has columns that the model {path!r} does not know: "
+            f"{list_names(more)}; leave them out with --ignore or start a new model"
+        )
 
 
 def same_sources(
@@ -106,20 +151,48 @@ def same_sources(
 ) -> None:
     """Check that the sources begin with those of a snapshot; more may follow, and files may grow.
 
+    Parameters
+    ----------
+    now, before
+        Fingerprints of the sources, in order.
+    path
+        The snapshot.
+
     Raises
     ------
     SnapshotError
         When a source is missing, another one, or shorter than it was.
     """
-    for place, old in enumerate(before):
-        if place >= len(now):
+    if len(now) < len(before):
+        raise SnapshotError(
+            f"the run of {path!r} read {len(before)} sources and {len(now)} were given: give all "
+            "of them, in the same order"
+        )
+    for old, new in zip(before, now, strict=False):
+        name = old["path"]
+        if new["path"] != name:
             raise SnapshotError(
-                f"the run of {path!r} read {len(before)} sources, {len(now)} were given: "
-                f"{old['path']!r} is missing"
+                f"the run of {path!r} read {name} where {new['path']} is given: give the same "
+                "sources to --resume, or use -i to go on learning from others"
             )
-        new = now[place]
-        if new["path"] != old["path"]:
+        if old["size"] is None:
+            continue
+        if new["size"] is None or new["size"] < old["size"]:
             raise SnapshotError(
-                f"the run of {path!r} read {old['path']!r} where {new['path']!r} is given; "
-                "use -i to go on learning from other sources"
+                f"{name} has shrunk from {old['size']:,} to {new['size'] or 0:,} bytes since "
+                f"{path!r} was saved: give the file that was read, or use -i"
             )
+        if new["hash"] != old["hash"] and not _began_as(name, old):
+            raise SnapshotError(
+                f"{name} begins otherwise than when {path!r} was saved: give the file that was "
+                "read, or use -i"
+            )
+
+
+def _began_as(path: str, old: Mapping[str, Any]) -> bool:
+    """Tell whether a file that has grown still begins with what a short file once was."""
+    if old["size"] >= PREFIX:
+        return False
+    with open(path, "rb") as file:
+        begin = file.read(old["size"])
+    return bool(hashlib.blake2b(begin, digest_size=16).hexdigest() == old["hash"])

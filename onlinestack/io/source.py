@@ -328,7 +328,7 @@ def open_source(
     --------
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "clicks.csv")
-    >>> _ = path.write_text("site,age,click\\na,31,1\\nb,,0\\n")
+    >>> _ = path.write_text("site,age,click\na,31,1\nb,,0\n")
     >>> source = open_source(path, label="click")
     >>> [(field.name, field.kind) for field in source.schema.fields]
     [('age', 'number'), ('site', 'category')]

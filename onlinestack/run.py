@@ -1,0 +1,447 @@
+"""The run of a command: source -> learner -> sinks, with checkpoints, snapshots and signals.
+
+A run counts records from 0 over all its sources, rejected ones included. Whatever happens "at a
+record" (checkpoint, snapshot, limit) happens exactly there: batches are cut, so that their size
+shows nowhere. After each piece of a batch the learner, the counts and the place in the source
+agree, and only there does a run stop or save.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack import kernel, snapshot
+from onlinestack.block import Block, immediate_tape
+from onlinestack.config import Config, ConfigError
+from onlinestack.io.schema import Schema, missing_label
+from onlinestack.io.sink import RejectSink, open_sink
+from onlinestack.io.source import Batch, Reject, Source, SourceError, open_source
+from onlinestack.learner import LinearLearner
+from onlinestack.metrics import Scoreboard
+from onlinestack.saved import (
+    KINDS,
+    kept_settings,
+    same_columns,
+    same_sources,
+    schema_of,
+    settings_of,
+)
+from onlinestack.signals import Interrupted, Signals
+from onlinestack.snapshot import SnapshotError
+
+__all__ = ["Report", "Run", "describe"]
+
+log = logging.getLogger(__name__)
+
+TOO_MANY_BAD = 3
+EXPERTS = ["linear"], ["member"]
+FIGURES = (
+    "log_loss",
+    "auc",
+    "accuracy",
+    "normalized_entropy",
+    "calibration",
+    "click_rate",
+)
+"""What is reported of an expert; the last is one of the records, not of the expert."""
+SHOWN = 3
+"""Rejected records whose reasons are told when no file takes them."""
+
+
+class Report(Protocol):
+    """Where a run says how it goes."""
+
+    def tick(self, run: Run) -> None:
+        """Hear that some more records were read; called often."""
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures at a doubling count of records."""
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures of the whole run."""
+
+    def note(self, text: str) -> None:
+        """Say one line to the user."""
+
+    def end(self) -> None:
+        """Hear that the run is over, in whatever way."""
+
+
+class Run:
+    """One run over its sources: learn, or only predict.
+
+    Use it behind a command line; in Python, `progressive_validate` is shorter.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    report
+        Whom to tell.
+    learning
+        Whether labels are learned, or only scored.
+
+    Raises
+    ------
+    SchemaError, ConfigError
+        By `go`, when the sources do not have the columns named, or a setting is out of range.
+    SnapshotError
+        By `go`, when the snapshot is damaged, or not one of this run.
+    OSError
+        By `go`, when a file cannot be read or written.
+    """
+
+    def __init__(self, config: Config, report: Report, *, learning: bool = True) -> None:
+        self.config = config
+        self.report = report
+        self.learning = learning
+        self.read = self.learned = self.predicted_only = self.rejected = 0
+        self._resumed_at = 0
+        self._place: Mapping[str, int] | None = None
+        self._said = 0
+        self._signals = Signals()
+
+    def go(self) -> int:
+        """Run to the end, a limit or a signal, and return the exit code."""
+        self._started = time.perf_counter()
+        with self._signals, ExitStack() as self._open_things:
+            self._open_things.callback(self.report.end)
+            try:
+                with self._signals.waiting():
+                    self._open()
+            except Interrupted:
+                return 128 + self._signals.number
+            self._tell_of_compiling()
+            try:
+                with closing(self._batches()) as batches:
+                    code = self._learn(batches)
+            except BrokenPipeError:
+                # Whoever read our output has left; what was learned until now is worth keeping.
+                self._save(unless_idle=True)
+                raise
+            if code != TOO_MANY_BAD:
+                self._finish(code)
+            return code
+
+    # Opening.
+
+    def _open(self) -> None:
+        config = self.config
+        if config["resume"] and config["load"]:
+            raise ConfigError("--resume and -i both name a model: give one of them")
+        path = config["resume"] or config["load"]
+        schema, meta, arrays = None, {}, {}
+        if path:
+            arrays, meta = snapshot.load(path)
+            schema = schema_of(meta, path)
+            self.config = config = config.over(kept_settings(config, meta, path))
+        if config["resume"] and not config["save"]:
+            config.values["save"] = config["resume"]
+        self.source = _open_source(config, schema, path, needs_label=self.learning)
+        self._open_things.callback(self.source.close)
+        if self.learning and self.source.names and not self.source.schema.label:
+            raise missing_label(self.source.names)
+        self.learner = _new_learner(config, self.source.schema)
+        if path:
+            self.learner.restore(arrays, meta["learner"])
+        sinks = {}
+        if config["resume"]:
+            self._continue(meta, path)
+            sinks = meta["sinks"]
+        elif path:
+            self.learner.scoreboard = Scoreboard(*EXPERTS)
+        self._board = self.learner.scoreboard if self.learning else Scoreboard(*EXPERTS)
+        self._open_sinks(sinks)
+
+    def _continue(self, meta: Mapping[str, Any], path: str) -> None:
+        """Stand where the run of a snapshot stood."""
+        source, counts = meta["source"], meta["counts"]
+        same_sources(self.source.fingerprint(), source["fingerprint"], path)
+        if source["position"] is not None:
+            self.source.seek(source["position"])
+            self._place = source["position"]
+        self.read = self._resumed_at = counts["read"]
+        self.learned, self.predicted_only = counts["learned"], counts["predicted_only"]
+        self.rejected = counts["rejected"]
+
+    def _open_sinks(self, places: Mapping[str, Any]) -> None:
+        """Open the outputs; those the snapshot knows go on at their places there."""
+        config = self.config
+        self._predictions = self._rejects = None
+        if config["predictions"]:
+            place = places.get("predictions")
+            try:
+                self._predictions = open_sink(config["predictions"], resume=place)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            self._open_things.callback(self._predictions.close)
+        if config["rejects"]:
+            self._rejects = RejectSink(config["rejects"], resume=places.get("rejects"))
+            self._open_things.callback(self._rejects.close)
+
+    def _tell_of_compiling(self) -> None:
+        from onlinestack.linear import learner as slowest
+
+        if not kernel.compiled_before(slowest.__file__):
+            self.report.note("compiling for this machine, once: takes up to half a minute")
+
+    # Reading, learning, writing.
+
+    def _learn(self, batches: Iterator[Batch]) -> int:
+        """Take the records one batch after another; return the exit code."""
+        config, signals = self.config, self._signals
+        limit, every = config["limit"], config["save_every"] if config["save"] else None
+        for batch in batches:
+            first = self.read
+            end = first + batch.read
+            while self.read < end:
+                border = min(end, 1 << self.read.bit_length())
+                if limit is not None:
+                    border = min(border, limit)
+                if every:
+                    border = min(border, (self.read // every + 1) * every)
+                if not self._piece(batch, first, border):
+                    self.report.note(
+                        f"{self.rejected:,} records were rejected, more than the "
+                        f"{config['max_bad_rows']:,} that --max-bad-rows allows: stopped"
+                    )
+                    return TOO_MANY_BAD
+                if self.read & (self.read - 1) == 0:
+                    self.report.checkpoint(self.checkpoint())
+                    self._board.mark()
+                if every and self.read % every == 0:
+                    self.save()
+                if signals.number:
+                    return 128 + signals.number
+                if self.read == limit:
+                    return 0
+                self.report.tick(self)
+        return 128 + signals.number if signals.number else 0
+
+    def _batches(self) -> Generator[Batch]:
+        if self.config["limit"] is not None and self.read >= self.config["limit"]:
+            return
+        with closing(iter(self.source)) as source:
+            while True:
+                try:
+                    with self._signals.waiting():
+                        batch = next(source, None)
+                except Interrupted:
+                    return
+                if batch is None:
+                    return
+                yield batch
+
+    def _piece(self, batch: Batch, first: int, border: int) -> bool:
+        """Learn the records of a batch up to a border; return False when too many are bad."""
+        most = self.config["max_bad_rows"]
+        piece = batch.part(self.read - first, border - first)
+        good = most is None or self.rejected + len(piece.rejects) <= most
+        if not good:
+            border = piece.rejects[most - self.rejected].row + 1
+            piece = batch.part(self.read - first, border - first)
+        p, before = None, self.learner.learned
+        if piece.n:
+            p = self.learner.progress(piece) if self.learning else self.learner.predict(piece)
+        # From here the learner, the counts and the place agree again, whatever the sinks do.
+        learned = self.learner.learned - before
+        self.read = border
+        self.learned += learned
+        self.predicted_only += piece.n - learned
+        self.rejected += len(piece.rejects)
+        self._place = batch.part(border - first, batch.read).position
+        if piece.rejects:
+            self._reject(piece.rejects)
+        if p is not None:
+            if not self.learning:
+                _score(self._board, piece, p)
+            if self._predictions is not None:
+                self._predictions.write(piece.row, piece.id, piece.label, p)
+        return good
+
+    def _reject(self, rejects: list[Reject]) -> None:
+        if self._rejects is not None:
+            self._rejects.write(rejects)
+            return
+        for reject in rejects[: SHOWN - self._said]:
+            self._said += 1
+            self.report.note(f"{reject.source}, record {reject.position}: {reject.reason}")
+
+    # Saving and telling.
+
+    def save(self) -> None:
+        """Write the snapshot: what was learned, and where the run stands."""
+        arrays, learner = self.learner.state()
+        sinks = {"predictions": self._predictions, "rejects": self._rejects}
+        meta = {
+            "config": settings_of(self.config),
+            "counts": {"read": self.read, **self._counts()},
+            "learner": learner,
+            "sinks": {key: sink.position() for key, sink in sinks.items() if sink is not None},
+            "source": {"fingerprint": self.source.fingerprint(), "position": self._place},
+        }
+        snapshot.save(self.config["save"], arrays, meta)
+        log.info("saved %s behind record %d", self.config["save"], self.read)
+
+    def _save(self, *, unless_idle: bool) -> None:
+        if not self.learning or not self.config["save"]:
+            return
+        if not unless_idle or self.read > self._resumed_at:
+            self.save()
+
+    def _finish(self, code: int) -> None:
+        self._save(unless_idle=code != 0)
+        if self.rejected and self._rejects is None:
+            self.report.note(
+                f"{self.rejected:,} records were rejected; --rejects FILE keeps them with reasons"
+            )
+        self.report.summary(self.summary())
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the figures so far, and since the last checkpoint."""
+        name = self._board.names[0]
+        whole, since = self._board.whole(name), self._board.since(name)
+        return {
+            "records": self.read,
+            **self._counts(),
+            **{key: whole[key] for key in FIGURES},
+            "log_loss_since": since["log_loss"],
+            "auc_since": since["auc"],
+            "click_rate_since": since["click_rate"],
+            **self._speed(),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of the whole run, of every expert."""
+        board = self._board
+        whole = board.whole(board.names[0])
+        experts = {
+            name: {"kind": kind, **{key: board.whole(name)[key] for key in FIGURES[:-1]}}
+            for name, kind in zip(board.names, board.kinds, strict=True)
+        }
+        for name, expert in experts.items():
+            # Share in the final prediction: here it is the one member's own.
+            expert["weight"] = 1.0 if name == board.names[0] else None
+        return {
+            "read": self.read,
+            **self._counts(),
+            **{key: whole[key] for key in FIGURES},
+            **self._speed(),
+            "generations": 0,
+            "experts": experts,
+        }
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "learned": self.learned,
+            "predicted_only": self.predicted_only,
+            "pending": 0,
+            "rejected": self.rejected,
+        }
+
+    def _speed(self) -> dict[str, float]:
+        seconds = self.seconds()
+        return {
+            "seconds": seconds,
+            "records_per_second": (self.read - self._resumed_at) / max(seconds, 1e-9),
+        }
+
+    def seconds(self) -> float:
+        """Return the wall time since the run began."""
+        return time.perf_counter() - self._started
+
+    def size(self) -> tuple[int | None, int]:
+        """Return the size of the sources in bytes, None where unknown, and how much is read."""
+        return self.source.size_hint, self.source.bytes_done
+
+
+def describe(config: Config) -> str:
+    """Return the configuration as TOML that reruns the run, with the kinds of the columns.
+
+    Parameters
+    ----------
+    config
+        The configuration; its sources, if it has some, are opened to infer the kinds.
+
+    Raises
+    ------
+    SchemaError, SnapshotError, OSError
+        As a run would.
+    """
+    schema = None
+    path = config["resume"] or config["load"]
+    if path:
+        _, meta = snapshot.load(path)
+        schema = schema_of(meta, path)
+        config = config.over(kept_settings(config, meta, path))
+    if not config["paths"]:
+        return config.to_toml()
+    with closing(_open_source(config, schema, path)) as source:
+        schema = source.schema
+    made = {f"{schema.time}.hour", f"{schema.time}.weekday"} if schema.time else set()
+    for key, kind in KINDS.items():
+        config.values[key] = [
+            field.name for field in schema.fields if field.kind == kind and field.name not in made
+        ]
+    return config.to_toml()
+
+
+def _open_source(
+    config: Config, schema: Schema | None, path: str | None, *, needs_label: bool = False
+) -> Source:
+    """Open the sources of a configuration, for the schema of the model at ``path`` if any."""
+    asked = {**config.table("source"), **config.table("schema"), "needs_label": needs_label}
+    asked["columns"] = asked["columns"] or None
+    if schema is not None:
+        ignored = dict.fromkeys([*schema.ignore, *asked.pop("ignore")])
+        asked["schema"] = replace(schema, ignore=tuple(ignored))
+        for key in KINDS:
+            del asked[key]
+    try:
+        source = open_source(asked.pop("paths"), **asked)
+    except SourceError as error:
+        raise ConfigError(str(error)) from None
+    if schema is not None and path is not None:
+        try:
+            same_columns(source, schema, path)
+        except SnapshotError:
+            source.close()
+            raise
+    return source
+
+
+def _score(board: Scoreboard, batch: Batch, p: NDArray[np.float32]) -> None:
+    """Score predictions that no learner learns from."""
+    n = len(p)
+    groups = np.zeros((n, 1), np.int64)
+    block = Block(
+        batch.label,
+        batch.weight,
+        batch.initial,
+        batch.row,
+        np.empty(0, np.uint32),
+        np.empty(0, np.float32),
+        np.zeros((n, 1), np.uint8),
+        groups,
+        groups,
+    )
+    board.update(block, immediate_tape(batch.label), p)
+
+
+def _new_learner(config: Config, schema: Schema) -> LinearLearner:
+    params = config.table("learner")
+    params["interactions"] = tuple(params["interactions"])
+    try:
+        learner = LinearLearner(**params)
+        learner.start(schema)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return learner

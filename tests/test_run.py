@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import onlinestack.run as run_module
+from onlinestack import snapshot
+from onlinestack.config import Config, ConfigError
+from onlinestack.io.schema import SchemaError
+from onlinestack.run import Run
+from onlinestack.snapshot import SnapshotError
+
+TIMES = {"seconds", "records_per_second"}
+
+
+class Listener:
+    """A report that keeps what it hears."""
+
+    def __init__(self):
+        self.checkpoints, self.notes, self.result, self.ended = [], [], None, False
+
+    def tick(self, run):
+        pass
+
+    def checkpoint(self, scores):
+        self.checkpoints.append(dict(scores))
+
+    def summary(self, scores):
+        self.result = dict(scores)
+
+    def note(self, text):
+        if not text.startswith("compiling"):
+            self.notes.append(text)
+
+    def end(self):
+        self.ended = True
+
+
+def go(*paths, learning=True, **options):
+    options = {"label": "click", "bits": 10, **options} if learning else options
+    if paths:
+        options["paths"] = [str(path) for path in paths]
+    config = Config.resolve({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
+    listener = Listener()
+    code = Run(config, listener, learning=learning).go()
+    assert listener.ended
+    return code, listener
+
+
+def untimed(scores):
+    return {key: value for key, value in scores.items() if key not in TIMES}
+
+
+def lines(n, seed=0, *, bad=0.05, unknown=0.05):
+    """Make a click log: some lines are malformed, some labels are not known."""
+    draw = random.Random(seed)
+    yield "click,name,site,price,words"
+    for i in range(n):
+        site, price = draw.randrange(9), draw.random()
+        label = "" if draw.random() < unknown else str(int(draw.random() < (site + price) / 10))
+        more = ",too,many" if draw.random() < bad else ""
+        yield f"{label},r{i},s{site},{price:.4f},a b{site}{more}"
+
+
+def write(path, n=300, seed=0, **more):
+    path.write_text("\n".join(lines(n, seed, **more)) + "\n")
+    return path
+
+
+@pytest.fixture
+def clicks(tmp_path):
+    return write(tmp_path / "clicks.csv")
+
+
+def test_nothing_is_lost(clicks, tmp_path):
+    code, heard = go(clicks, rejects=tmp_path / "bad.jsonl", predictions=tmp_path / "p.csv")
+    result = heard.result
+    parts = ("learned", "predicted_only", "pending", "rejected")
+    assert code == 0
+    assert result["read"] == 300 == sum(result[part] for part in parts)
+    assert min(result["learned"], result["predicted_only"], result["rejected"]) > 0
+    bad = (tmp_path / "bad.jsonl").read_text().splitlines()
+    assert len(bad) == result["rejected"]
+    assert all(json.loads(line)["reason"] for line in bad)
+    rows = [int(line.split(",")[0]) for line in (tmp_path / "p.csv").read_text().splitlines()[1:]]
+    assert sorted(rows + [json.loads(line)["row"] for line in bad]) == list(range(300))
+
+
+def test_the_summary_names_every_expert(clicks):
+    _, heard = go(clicks)
+    experts = heard.result["experts"]
+    assert list(experts) == ["linear", "constant", "last label"]
+    assert experts["linear"]["kind"] == "member"
+    assert experts["constant"]["kind"] == "baseline"
+    assert heard.result["log_loss"] == experts["linear"]["log_loss"]
+    assert experts["linear"]["log_loss"] < experts["constant"]["log_loss"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_the_size_of_batches_shows_nowhere(clicks, tmp_path, monkeypatch, size):
+    def outcome(name):
+        code, heard = go(
+            clicks, save=tmp_path / f"{name}.model", predictions=tmp_path / "p.csv", id="name"
+        )
+        assert code == 0
+        return (
+            [untimed(c) for c in heard.checkpoints],
+            untimed(heard.result),
+            (tmp_path / "p.csv").read_bytes(),
+            {k: a.tobytes() for k, a in snapshot.load(tmp_path / f"{name}.model")[0].items()},
+        )
+
+    whole = outcome("whole")
+    assert [c["records"] for c in whole[0]] == [1 << k for k in range(9)]
+    smaller = functools.partial(run_module.open_source, batch_size=size)
+    monkeypatch.setattr(run_module, "open_source", smaller)
+    assert outcome("small") == whole
+
+
+@pytest.mark.parametrize("sink", ["p.csv", "p.jsonl"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, seed, sink):
+    files = [write(tmp_path / "a.csv", 150, 1), write(tmp_path / "b.csv", 150, 2)]
+    options = {"predictions": sink, "rejects": "bad.jsonl", "save": "model"}
+    outputs = [sink, "bad.jsonl", "model"]
+    for name in ("unbroken", "broken"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "unbroken")
+    _, unbroken = go(*files, **options)
+    expected = {name: Path(name).read_bytes() for name in outputs}
+
+    monkeypatch.chdir(tmp_path / "broken")
+    stops = sorted(random.Random(seed).sample(range(1, 300), 3))
+    _, heard = go(*files, **options, limit=stops[0])
+    assert heard.result["read"] == stops[0]
+    checkpoints = heard.checkpoints
+    for stop in [*stops[1:], None]:
+        # What was written behind the snapshot must go: as after a crash.
+        with Path(sink).open("a") as file:
+            file.write("half a li")
+        _, heard = go(resume="model", limit=stop, label=None, bits=None)
+        checkpoints += heard.checkpoints
+    assert {name: Path(name).read_bytes() for name in outputs} == expected
+    assert untimed(heard.result) == untimed(unbroken.result)
+    assert [untimed(c) for c in checkpoints] == [untimed(c) for c in unbroken.checkpoints]
+
+
+def test_parquet_predictions_go_on_in_numbered_parts(clicks, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    go(clicks, predictions=tmp_path / "all.parquet")
+    go(clicks, predictions=tmp_path / "p.parquet", save=tmp_path / "m", limit=100)
+    go(resume=tmp_path / "m", label=None, bits=None)
+    parts = [pq.read_table(tmp_path / name) for name in ("p.parquet", "p-1.parquet")]
+    whole = pq.read_table(tmp_path / "all.parquet")
+    assert pa.concat_tables(parts).to_pylist() == whole.to_pylist()
+
+
+def test_sources_may_follow_and_grow_but_not_change(tmp_path):
+    a, b = write(tmp_path / "a.csv", 100), write(tmp_path / "b.csv", 100, 1)
+    model = tmp_path / "m"
+    go(a, save=model)
+    text = a.read_text()
+    a.write_text(text + "1,x,s1,0.5,a\n")
+    code, heard = go(a, b, resume=model)
+    assert (code, heard.result["read"]) == (0, 201)
+
+    go(a, save=model)
+    a.write_text(text[:-200])
+    with pytest.raises(SnapshotError, match="a.csv"):
+        go(a, resume=model)
+    a.write_text(text.replace("s1", "s2", 3) + text)
+    with pytest.raises(SnapshotError, match="a.csv"):
+        go(a, resume=model)
+    with pytest.raises(SnapshotError, match="-i"):
+        go(b, resume=model)
+    a.unlink()
+    with pytest.raises((SnapshotError, FileNotFoundError), match="a.csv"):
+        go(resume=model, label=None, bits=None)
+
+
+def test_a_loaded_model_goes_on_with_other_records(tmp_path):
+    a, b = write(tmp_path / "a.csv", 200), write(tmp_path / "b.csv", 200, 1)
+    go(a, save=tmp_path / "m")
+    code, heard = go(b, load=tmp_path / "m", save=tmp_path / "n", label=None, bits=None)
+    assert code == 0
+    assert heard.result["read"] == 200
+    _, both = go(a, b, save=tmp_path / "both")
+    first, second = (snapshot.load(tmp_path / name)[0] for name in ("n", "both"))
+    engine = {name for name in first if name.startswith("engine")}
+    assert engine
+    assert all(first[name].tobytes() == second[name].tobytes() for name in engine)
+    _, cold = go(b)
+    assert heard.result["log_loss"] < cold.result["log_loss"]
+
+
+def test_a_model_that_does_not_fit_is_refused(clicks, tmp_path):
+    model = tmp_path / "m"
+    go(clicks, save=model)
+    other = tmp_path / "other.csv"
+    other.write_text(clicks.read_text().replace("price", "cost"))
+    with pytest.raises((SnapshotError, SchemaError), match="price"):
+        go(other, load=model)
+    for wrong, word in (
+        ({"bits": 12}, "bits 10"),
+        ({"label": "name"}, "label"),
+        ({"numeric": ["site"]}, "site"),
+        ({"ignore": ["price"]}, "price"),
+    ):
+        with pytest.raises(SnapshotError, match=word):
+            go(clicks, load=model, **wrong)
+    with pytest.raises(ConfigError):
+        go(clicks, load=model, resume=model)
+    snapshot.save(tmp_path / "foreign", {}, {"x": 1})
+    with pytest.raises(SnapshotError, match="foreign"):
+        go(clicks, load=tmp_path / "foreign")
+
+
+def test_predict_learns_nothing_and_scores_labels(clicks, tmp_path):
+    go(clicks, save=tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    code, heard = go(clicks, learning=False, load=tmp_path / "m", predictions=tmp_path / "p.csv")
+    result = heard.result
+    assert (code, result["learned"]) == (0, 0)
+    assert result["read"] == 300 == result["predicted_only"] + result["rejected"]
+    assert 0 < result["log_loss"] < result["experts"]["constant"]["log_loss"]
+    assert (tmp_path / "m").read_bytes() == before
+    again, _ = go(clicks, learning=False, load=tmp_path / "m", predictions=tmp_path / "q.csv")
+    assert (tmp_path / "q.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+
+
+def test_predict_needs_no_label_column(tmp_path):
+    clicks = write(tmp_path / "a.csv", 50, bad=0, unknown=0)
+    go(clicks, save=tmp_path / "m")
+    bare = tmp_path / "bare.csv"
+    bare.write_text(
+        "".join(f"{line.split(',', 1)[1]}\n" for line in clicks.read_text().splitlines())
+    )
+    for file, name in ((bare, "p.csv"), (clicks, "q.csv")):
+        go(file, learning=False, load=tmp_path / "m", predictions=tmp_path / name)
+    p, q = ((tmp_path / name).read_text().splitlines()[1:] for name in ("p.csv", "q.csv"))
+    assert [line.split(",")[-1] for line in p] == [line.split(",")[-1] for line in q]
+
+
+def test_too_many_bad_rows_stop_the_run(clicks, tmp_path):
+    code, heard = go(clicks, max_bad_rows=2, rejects=tmp_path / "bad", save=tmp_path / "m")
+    assert code == 3
+    assert len((tmp_path / "bad").read_text().splitlines()) == 3
+    assert "--max-bad-rows" in heard.notes[-1]
+    assert not (tmp_path / "m").exists()
+    assert go(clicks, max_bad_rows=300)[0] == 0
+
+
+def test_rejects_without_a_file_are_told(clicks):
+    _, heard = go(clicks)
+    assert len(heard.notes) == 4
+    assert all("clicks.csv, record " in note for note in heard.notes[:3])
+    assert "--rejects" in heard.notes[3]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 77, 300, 1000])
+def test_a_limit_is_exact(clicks, limit):
+    code, heard = go(clicks, limit=limit)
+    assert (code, heard.result["read"]) == (0, min(limit, 300))
+
+
+@pytest.mark.parametrize("text", ["", "click,site\n", "click,site\n1,a\n"])
+def test_next_to_no_records(tmp_path, text):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    try:
+        code, heard = go(path, save=tmp_path / "m")
+    except SchemaError:
+        assert not text
+        return
+    assert (code, heard.result["read"]) == (0, max(0, text.count("\n") - 1))
+    assert (tmp_path / "m").exists()
+
+
+def test_labels_must_be_named_and_settings_in_range(clicks):
+    with pytest.raises(SchemaError, match="price"):
+        go(clicks, label=None)
+    with pytest.raises(SchemaError, match="click"):
+        go(clicks, label="clik")
+    for wrong in ({"bits": 99}, {"loss": "logstic"}, {"predictions": "p.xls"}):
+        with pytest.raises(ConfigError):
+            go(clicks, **wrong)
+
+
+# Real processes: signals, pipes, crashes.
+
+PROGRAM = [sys.executable, "-c", "from onlinestack.cli import main; main()"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def start(*arguments, **more):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)], env=ENVIRONMENT, text=True, **{**pipes, **more}
+    )
+
+
+def finish(process):
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+)
+def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code):
+    model = tmp_path / "m"
+    options = ("--format", "csv", "--label", "click", "-p", "-", "-f", model, "--quiet")
+    process = start("learn", "-", *options)
+    with process:
+        text = list(lines(20, bad=0))
+        process.stdin.write("\n".join(text) + "\n")
+        process.stdin.flush()
+        # Each record is answered while the pipe stays open.
+        answers = [process.stdout.readline() for _ in range(21)]
+        assert answers[0] == "row,label,p\n"
+        assert answers[20].startswith("19,")
+        process.send_signal(number)
+        assert process.wait(60) == code
+        assert process.stderr.read() == ""
+    assert snapshot.load(model)[1]["counts"]["read"] == 20
+
+
+def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path):
+    clicks = write(tmp_path / "a.csv", 3000)
+    options = ("--label", "click", "-b", "12", "--quiet", "-p", "p.csv", "--rejects", "bad.jsonl")
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    here = tmp_path / "whole"
+    assert finish(start("learn", clicks, *options, "-f", "m", cwd=here)) == 0
+    there = tmp_path / "killed"
+    source = (clicks,)
+    reached = 0
+    for seed in range(4):
+        process = start("learn", *source, *options, "-f", "m", "--save-every", 1, cwd=there)
+        model, before = there / "m", time.monotonic()
+        first = model.stat().st_mtime_ns if model.exists() else 0
+        wait_for(lambda: model.exists() and model.stat().st_mtime_ns != first)  # noqa: B023
+        time.sleep(random.Random(seed).uniform(0, 0.05))
+        assert time.monotonic() > before
+        process.kill()
+        process.communicate()
+        read = snapshot.load(model)[1]["counts"]["read"]
+        assert read > reached
+        reached, source = read, (clicks, "--resume", "m")
+    assert finish(start("learn", "--resume", "m", "--quiet", cwd=there)) == 0
+    for name in ("p.csv", "bad.jsonl", "m"):
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path):
+    clicks = write(tmp_path / "a.csv", 20000, bad=0)
+    process = start("learn", clicks, "--label", "click", "-p", "-", "--quiet")
+    with process:
+        assert process.stdout.readline() == "row,label,p\n"
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
