@@ -1,16 +1,13 @@
 """The fields of a generated click log: how values are drawn, what they do to clicks, how they read.
 
 A field makes one column of a stretch from raw random bits, and adds what its values mean for a
-click to the score of the stretch. Fields come from a layout, a TOML file; ``README.md`` explains
-its keys.
+click to the score of the stretch.
 """
 
 from __future__ import annotations
 
-import tomllib
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -28,7 +25,6 @@ __all__ = [
     "Number",
     "Salts",
     "Stretch",
-    "load_layout",
     "mix",
     "normal",
     "sigmoid",
@@ -46,18 +42,6 @@ Flags = NDArray[np.bool_]
 _HEX = np.frombuffer(b"".join(b"%04x" % i for i in range(65536)), dtype=np.uint32)
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 4096) for i in range(4096)])
 _OCTETS = pa.array([str(i) for i in range(256)])
-
-_FIELD_KEYS = {
-    "category": frozenset(
-        "name kind words values form zipf flat draw parent near life missing missing_with effect"
-        " drift".split()
-    ),
-    "number": frozenset(
-        "name kind median sd decimals lowest highest zero missing missing_with effect shape".split()
-    ),
-}
-_LOG_KEYS = frozenset("label id time click_rate per_day start delay_minutes delay_sd".split())
-_SHAPES = ("rise", "fall", "hump", "wave")
 
 
 def mix(x: U64) -> U64:
@@ -281,45 +265,3 @@ def _hex(code: U64, absent: Flags | None) -> pa.Array:
     offsets = np.arange(0, 8 * n + 1, 8, dtype=np.int32)
     valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little"))
     return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(digits), valid)
-
-
-def load_layout(layout: str | Path) -> dict[str, Any]:
-    """Read a layout: the name of one in ``layouts/`` or the path of a TOML file.
-
-    Raises
-    ------
-    ValueError
-        If a key or a field's name is not known.
-    OSError
-        If there is no such file.
-    """
-    path = Path(__file__).parent / "layouts" / f"{layout}.toml"
-    if not path.exists():
-        path = Path(layout)
-    with path.open("rb") as file:
-        spec = tomllib.load(file)
-    _check_keys(f"[log] of {path}", spec["log"], _LOG_KEYS)
-    known = {"hour"}
-    for field in spec["field"]:
-        name = field.get("name", "?")
-        kind = field.setdefault("kind", "category")
-        if kind not in _FIELD_KEYS:
-            raise ValueError(f"field {name!r} of {path}: kind is {kind!r}, not category or number")
-        _check_keys(f"field {name!r} of {path}", field, _FIELD_KEYS[kind])
-        if field.get("shape", "rise") not in _SHAPES:
-            raise ValueError(f"field {name!r} of {path}: shape is none of {', '.join(_SHAPES)}")
-        for key in ("draw", "parent", "near", "missing_with"):
-            if key in field and field[key] not in known:
-                raise ValueError(f"field {name!r} of {path}: {key} names no field above it")
-        known.add(name)
-    for pair in spec.get("pair", []):
-        for name in pair["fields"]:
-            if name not in known:
-                raise ValueError(f"a pair of {path} names {name!r}, which is no field of it")
-    return spec
-
-
-def _check_keys(place: str, given: Mapping[str, Any], known: frozenset[str]) -> None:
-    for key in given:
-        if key not in known:
-            raise ValueError(f"{place} has the key {key!r}; known are {', '.join(sorted(known))}")

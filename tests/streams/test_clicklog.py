@@ -18,7 +18,7 @@ STREAMS = Path(__file__).parents[2] / "streams"
 sys.path.insert(0, str(STREAMS))
 
 import clicklog  # noqa: E402
-from clicklog_fields import load_layout  # noqa: E402
+from clicklog_layout import load_layout  # noqa: E402
 
 
 def table(
