@@ -1,4 +1,4 @@
-"""Layouts of generated click logs: TOML files naming the fields; ``README.md`` explains the keys."""
+"""Layouts of generated click logs: TOML files of fields; ``README.md`` explains the keys."""
 
 from __future__ import annotations
 
