@@ -173,7 +173,7 @@ class ArrowReader:
     def _done(self, rows: int) -> int:
         if self._parquet is not None:
             total: int = self._parquet.metadata.num_rows
-            return self._size * rows // max(1, self._parquet.metadata.num_rows)
+            return self._size * rows // max(1, total)
         return 0 if self.live else min(self._size, int(self._handle.tell()))
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from onlinestack.io.reader import TEXT_LIMIT, SourceError
-from onlinestack.kernel import array_at, kernel
+from onlinestack.kernel import kernel
 
-__all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Splitter", "chunks", "find_records", "is_live"]
+__all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Chunks", "Splitter", "find_records", "is_live"]
 
 RECORD_LIMIT = 1 << 26
 """Bytes a record may have (64 MB); a longer one is rejected, so that memory stays bounded."""
@@ -36,9 +37,7 @@ _QUOTED = 3
 
 
 @kernel()
-def _scan(
-    address: Any, count: Any, delimiter: Any, state: Any, start: Any, stop: Any, fields: Any
-) -> Any:
+def _scan(text: Any, delimiter: Any, state: Any, start: Any, stop: Any, fields: Any) -> Any:
     """Find the ends of records in CSV text, by the quoting rules of Arrow's parser.
 
     A quote opens a quoted field only as the field's first byte; inside, two quotes are one and a
@@ -47,8 +46,8 @@ def _scan(
 
     Parameters
     ----------
-    address, count
-        Where the text lies, and its length.
+    text
+        ``uint8``, read-only.
     delimiter
         The byte between fields.
     state
@@ -62,12 +61,11 @@ def _scan(
     -------
     Number of records that end in the text, position behind the last line end (0: none), state.
     """
-    text = array_at(address, count, np.uint8)
     records = 0
     end = 0
     first = 0
     parts = 1
-    for i in range(count):
+    for i in range(len(text)):
         byte = text[i]
         if state == 3:
             if byte == 34:
@@ -114,10 +112,10 @@ def find_records(
     >>> start.tolist(), stop.tolist(), fields.tolist()
     ([0, 11], [8, 12], [2, 1])
     """
-    address, comma = pa.py_buffer(text).address, delimiter[0]
-    n, _, _ = _scan(address, len(text), comma, 0, _NONE, _NONE, _NONE)
+    data, comma = np.frombuffer(text, np.uint8), delimiter[0]
+    n, _, _ = _scan(data, comma, 0, _NONE, _NONE, _NONE)
     start, stop, fields = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    _scan(address, len(text), comma, 0, start, stop, fields)
+    _scan(data, comma, 0, start, stop, fields)
     return start, stop, fields
 
 
@@ -228,10 +226,8 @@ class Splitter:
             else:
                 self._state = 0
             return end
-        address = pa.py_buffer(part).address
-        _, end, self._state = _scan(
-            address, len(part), self._delimiter[0], self._state, _NONE, _NONE, _NONE
-        )
+        data = np.frombuffer(part, np.uint8)
+        _, end, self._state = _scan(data, self._delimiter[0], self._state, _NONE, _NONE, _NONE)
         return int(end)
 
     def _take(self, data: bytes) -> Chunk:
@@ -307,17 +303,23 @@ class ByteStream:
         if self._compression:
             raw = pa.PythonFile(self._file, mode="r")
             self._stream = pa.CompressedInputStream(raw, self._compression)
-        if offset and not self.live and not self._compression:
+        try:
+            self._pass_over(offset)
+        except BaseException:
+            self.close()
+            raise
+
+    def _pass_over(self, offset: int) -> None:
+        skipped = 0
+        if not self.live and not self._compression:
             self._stream.seek(offset)
-            skipped = min(offset, os.stat(path).st_size)
-        else:
-            skipped = 0
-            while skipped < offset and (piece := self._read(min(PIECE, offset - skipped))):
-                skipped += len(piece)
+            skipped = min(offset, os.stat(self.path).st_size)
+        while skipped < offset and (piece := self._read(min(PIECE, offset - skipped))):
+            skipped += len(piece)
         if skipped < offset:
             raise SourceError(
-                f"{path} ends at byte {skipped:,}, before the position {offset:,} to go on from; "
-                "give the file that was read before."
+                f"{self.path} ends at byte {skipped:,}, before the position {offset:,} to go on "
+                "from; give the file that was read before."
             )
 
     @staticmethod
@@ -372,8 +374,68 @@ class ByteStream:
         self._file.close() if self.path != "-" else None
 
 
-def chunks(stream: ByteStream, splitter: Splitter) -> Iterator[Chunk]:
-    """Return the chunks of a stream."""
-    while piece := stream.read():
-        yield from splitter.feed(piece)
-    yield from splitter.finish()
+class Chunks:
+    """The chunks of a file or pipe, one after the other; some may be looked at beforehand.
+
+    Parameters
+    ----------
+    path, delimiter
+        As for `ByteStream` and `Splitter`.
+    """
+
+    def __init__(self, path: str, delimiter: bytes | None) -> None:
+        self.path = path
+        self._delimiter = delimiter
+        self._seen: deque[Chunk] = deque()
+        self._open(0)
+
+    def _open(self, offset: int) -> None:
+        self._stream = ByteStream(self.path, offset)
+        self._coming = self._split(self._stream, Splitter(self._delimiter, offset))
+
+    @staticmethod
+    def _split(stream: ByteStream, splitter: Splitter) -> Iterator[Chunk]:
+        while piece := stream.read():
+            yield from splitter.feed(piece)
+        yield from splitter.finish()
+
+    @property
+    def live(self) -> bool:
+        """Whether the bytes come from a pipe."""
+        return self._stream.live
+
+    @property
+    def done(self) -> int:
+        """Bytes read so far, as they lie on disk."""
+        return self._stream.done
+
+    def next(self) -> Chunk | None:
+        """Return the next chunk, None at the end."""
+        return self._seen.popleft() if self._seen else next(self._coming, None)
+
+    def give_back(self, chunks: Iterable[Chunk]) -> None:
+        """Take back chunks that were only looked at; they come again first."""
+        self._seen.extendleft(reversed([*chunks]))
+
+    def go_to(self, offset: int) -> None:
+        """Let the next chunk begin at a byte where a chunk began before.
+
+        Raises
+        ------
+        SourceError
+            If the bytes end before.
+        """
+        if not self.live:
+            self._stream.close()
+            self._seen.clear()
+            return self._open(offset)
+        while (chunk := self.next()) is not None:
+            if chunk.stop > offset:
+                cut = max(0, offset - chunk.offset)
+                rest = Chunk(chunk.offset + cut, chunk.data[cut:], chunk.stop, chunk.reason)
+                return self.give_back([rest])
+        raise SourceError(f"{self.path} ended before byte {offset:,}, the point to go on from.")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

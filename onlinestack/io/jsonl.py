@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from onlinestack.io.chunks import ByteStream, Chunk, Splitter, chunks
+from onlinestack.io.chunks import Chunk, Chunks
 from onlinestack.io.reader import Bad, Job, Stretch, show
 from onlinestack.io.schema import Kind, list_names
 from onlinestack.io.values import canonical
@@ -40,10 +39,8 @@ class JsonReader:
 
     def __init__(self, path: str, *, columns: Sequence[str] | None = None) -> None:
         self.path = path
-        self._stream = ByteStream(path)
-        self.live = self._stream.live
-        self._chunks = chunks(self._stream, Splitter(None))
-        self._peeked: deque[Chunk] = deque()
+        self._chunks = Chunks(path, None)
+        self.live = self._chunks.live
         self._warned = False
         self._kinds = self._sample(columns)
         self.names = tuple(self._kinds)
@@ -51,12 +48,11 @@ class JsonReader:
     def _sample(self, columns: Sequence[str] | None) -> dict[str, Kind]:
         wanted = 1 if self.live else _SAMPLE
         records: list[dict[str, Any]] = []
-        for chunk in self._chunks:
-            self._peeked.append(chunk)
-            _, found, _ = _read(chunk)
-            records += found
-            if len(records) >= wanted:
-                break
+        looked_at: list[Chunk] = []
+        while len(records) < wanted and (chunk := self._chunks.next()) is not None:
+            looked_at.append(chunk)
+            records += _read(chunk)[1]
+        self._chunks.give_back(looked_at)
         seen: dict[str, Kind | None] = dict.fromkeys(columns or ())
         for record in records[:wanted]:
             for name, value in record.items():
@@ -73,11 +69,6 @@ class JsonReader:
         """Return the kind of every key."""
         return dict(self._kinds)
 
-    def _pending(self) -> Iterator[Chunk]:
-        while self._peeked:
-            yield self._peeked.popleft()
-        yield from self._chunks
-
     def jobs(self, wanted: Sequence[str], offset: int | None = None) -> Iterator[Job]:
         """Return the jobs that decode the file's stretches, in order.
 
@@ -90,13 +81,9 @@ class JsonReader:
         """
         names = [name if name in self._kinds else None for name in wanted]
         if offset:
-            self._peeked.clear()
-            if not self.live:
-                self._stream.close()
-                self._stream = ByteStream(self.path, offset)
-            self._chunks = chunks(self._stream, Splitter(None, offset))
-        for chunk in self._pending():
-            yield functools.partial(self._decode, chunk, self._stream.done, names)
+            self._chunks.go_to(offset)
+        while (chunk := self._chunks.next()) is not None:
+            yield functools.partial(self._decode, chunk, self._chunks.done, names)
 
     def _decode(self, chunk: Chunk, done: int, names: Sequence[str | None]) -> Stretch:
         read, records, bad = _read(chunk)
@@ -119,7 +106,7 @@ class JsonReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._chunks.close()
 
 
 def _texts(chunk: Chunk, indices: list[int]) -> list[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from onlinestack.io.chunks import ByteStream, Chunk, Splitter, chunks, find_records
-from onlinestack.io.reader import Bad, Job, SourceError, Stretch, show
+from onlinestack.io.chunks import Chunk, Chunks, find_records
+from onlinestack.io.reader import Bad, Job, Stretch, show
 from onlinestack.io.schema import Kind, SchemaError, text_kind, unique_names
 
 __all__ = ["SAMPLE", "TextReader"]
@@ -55,24 +54,27 @@ class TextReader:
     ) -> None:
         self.path = path
         self._delimiter = delimiter
-        self._stream = ByteStream(path)
-        self.live = self._stream.live
-        self._chunks = chunks(self._stream, Splitter(delimiter))
-        self._peeked: deque[Chunk] = deque()
+        self._chunks = Chunks(path, delimiter)
+        self.live = self._chunks.live
         self._first = 0
-        self.names = self._read_names(header, columns)
+        try:
+            self.names = self._read_names(header, columns)
+        except BaseException:
+            self.close()
+            raise
         self._all = self._options(self.names)
 
     def _read_names(self, header: bool, columns: Sequence[str] | None) -> tuple[str, ...]:
-        for chunk in self._chunks:
+        looked_at: list[Chunk] = []
+        while (chunk := self._chunks.next()) is not None:
             if chunk.reason is not None and header:
                 raise SchemaError(f"the header of {self.path} can not be read: {chunk.reason}.")
             start, stop, fields = find_records(chunk.data, self._delimiter)
             if chunk.reason is not None or not len(fields):
-                self._peeked.append(chunk)
+                looked_at.append(chunk)
                 continue
             if not header:
-                self._peeked.append(chunk)
+                self._chunks.give_back([*looked_at, chunk])
                 names = columns or [f"c{i + 1}" for i in range(fields[0])]
                 if len(names) != fields[0]:
                     raise SchemaError(
@@ -80,13 +82,13 @@ class TextReader:
                         f"{fields[0]}; name them all."
                     )
                 return unique_names(names)
-            self._peeked.clear()
             self._first = chunk.offset + int(stop[0])
             record = self._table(chunk.data[start[0] : stop[0]] + b"\n", int(fields[0]))
             rest = chunk.data[stop[0] :]
             if rest.strip(b"\r\n"):
-                self._peeked.append(Chunk(self._first, rest, chunk.stop))
+                self._chunks.give_back([Chunk(self._first, rest, chunk.stop)])
             return unique_names([c[0].as_py().decode("utf-8", "replace") for c in record.columns])
+        self._chunks.give_back(looked_at)
         return unique_names(columns or ())
 
     def _table(self, data: bytes, width: int) -> pa.Table:
@@ -125,8 +127,11 @@ class TextReader:
     ) -> Stretch:
         bad: list[Bad] = []
         data = chunk.data
-        if chunk.reason is not None:
-            bad, data = [Bad(0, chunk.reason, show(data))], b"\n"
+        if chunk.reason is not None or not self.names:
+            empty = [None if name is None else pa.array([], pa.binary()) for name in names]
+            if chunk.reason is not None:
+                bad.append(Bad(0, chunk.reason, show(data)))
+            return Stretch(chunk.offset, len(bad), empty, bad, done)
         try:
             table = self._parse(data, options)
         except pa.ArrowInvalid:
@@ -161,26 +166,19 @@ class TextReader:
         wanted = 1 if self.live else SAMPLE
         tables: list[Stretch] = []
         found = 0
-        seen: deque[Chunk] = deque()
-        for chunk in self._pending():
-            seen.append(chunk)
+        looked_at: list[Chunk] = []
+        while found < wanted and (chunk := self._chunks.next()) is not None:
+            looked_at.append(chunk)
             stretch = self._decode(chunk, 0, self.names, self._all)
             found += stretch.read - len(stretch.bad)
             tables.append(stretch)
-            if found >= wanted:
-                break
-        self._peeked.extendleft(reversed(seen))
+        self._chunks.give_back(looked_at)
         kinds: dict[str, Kind] = {}
         for i, name in enumerate(self.names):
             parts = [column for stretch in tables if (column := stretch.columns[i]) is not None]
             values = pa.concat_arrays(parts) if parts else pa.array([], pa.binary())
             kinds[name] = text_kind(values[:wanted])
         return kinds
-
-    def _pending(self) -> Iterator[Chunk]:
-        while self._peeked:
-            yield self._peeked.popleft()
-        yield from self._chunks
 
     def jobs(self, wanted: Sequence[str], offset: int | None = None) -> Iterator[Job]:
         """Return the jobs that decode the file's stretches, in order.
@@ -199,29 +197,13 @@ class TextReader:
         present = [name for name in names if name is not None] or self.names[:1]
         options = self._options(self.names, present)
         if offset is not None and offset > self._first:
-            self._go_to(offset)
-        for chunk in self._pending():
-            yield functools.partial(self._decode, chunk, self._stream.done, names, options)
-
-    def _go_to(self, offset: int) -> None:
-        if not self.live:
-            self._peeked.clear()
-            self._stream.close()
-            self._stream = ByteStream(self.path, offset)
-            self._chunks = chunks(self._stream, Splitter(self._delimiter, offset))
-            return
-        for chunk in self._pending():
-            if chunk.stop > offset:
-                cut = max(0, offset - chunk.offset)
-                self._peeked.appendleft(
-                    Chunk(chunk.offset + cut, chunk.data[cut:], chunk.stop, chunk.reason)
-                )
-                return
-        raise SourceError(f"{self.path} ended before the position {offset:,} to go on from.")
+            self._chunks.go_to(offset)
+        while (chunk := self._chunks.next()) is not None:
+            yield functools.partial(self._decode, chunk, self._chunks.done, names, options)
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._chunks.close()
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

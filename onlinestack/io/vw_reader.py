@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from onlinestack.io.chunks import ByteStream, Chunk, Splitter, chunks
+from onlinestack.io.chunks import Chunk, Chunks
 from onlinestack.io.reader import Bad, Job, Stretch, show
 from onlinestack.io.schema import Kind
 from onlinestack.io.vw_text import VWParser
@@ -29,8 +29,8 @@ class VWReader:
         self.path = path
         self.names: tuple[str, ...] = ()
         self._parser = VWParser(target=target)
-        self._stream = ByteStream(path)
-        self.live = self._stream.live
+        self._chunks = Chunks(path, None)
+        self.live = self._chunks.live
 
     def kinds(self) -> dict[str, Kind]:
         """Return nothing: the text has namespaces, not columns."""
@@ -39,10 +39,9 @@ class VWReader:
     def jobs(self, wanted: Sequence[str], offset: int | None = None) -> Iterator[Job]:
         """Return the jobs that parse the file's stretches, in order."""
         if offset:
-            self._stream.close()
-            self._stream = ByteStream(self.path, offset)
-        for chunk in chunks(self._stream, Splitter(None, offset or 0)):
-            yield functools.partial(self._parse, chunk, self._stream.done)
+            self._chunks.go_to(offset)
+        while (chunk := self._chunks.next()) is not None:
+            yield functools.partial(self._parse, chunk, self._chunks.done)
 
     def _parse(self, chunk: Chunk, done: int) -> Stretch:
         good = chunk.reason is None
@@ -52,4 +51,4 @@ class VWReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._chunks.close()
