@@ -62,7 +62,7 @@ _BYTES = {
     "text": (TOKENS_32, TOKENS_64),
     "number": (NUMBER_TEXT_32, NUMBER_TEXT_64),
 }
-_BOOLEANS = pa.array([False, True])
+_BOOLEANS = pa.array(np.array([False, True]))
 _INT32, _INT64, _FLOAT64 = pa.int32(), pa.int64(), pa.float64()
 
 
@@ -220,18 +220,17 @@ def _dictionary_hashes(
     """
     if pa.types.is_nested(dictionary.type):
         return None
-    known, hashes = dictionaries.get(seed, (None, None))
     start = 0
-    if hashes is not None and known.type == dictionary.type and len(known) <= len(dictionary):
-        if len(known) == len(dictionary):
-            if known is dictionary or known.equals(dictionary):
-                return hashes
-        elif dictionary.slice(0, len(known)).equals(known):
+    if seed in dictionaries:
+        known, hashes = dictionaries[seed]
+        if len(known) <= len(dictionary) and dictionary.slice(0, len(known)).equals(known):
             start = len(known)
+            if start == len(dictionary):
+                return hashes
     if len(dictionary) - start > 2 * rows:
         return None
     fresh = hash_values(dictionary.slice(start), seed)
-    if start and hashes is not None:
+    if start:
         fresh = np.concatenate([hashes, fresh[1:]])
     dictionaries[seed] = dictionary, fresh
     return fresh

@@ -155,7 +155,7 @@ def watch(reservoir: Any, numbers: Any, op: Any, row: Any, learned: int, seed: A
     for step in range(len(op)):
         if op[step] != LEARN:
             continue
-        slot = learned
+        slot: Any = learned
         if learned >= rows:
             z = np.uint64(seed + np.uint64(learned + 1) * GOLDEN)
             z = np.uint64((z ^ (z >> np.uint64(30))) * STIR_1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from onlinestack.block import Block, Tape
 from onlinestack.features.bins import Bins, lower_edge
 from onlinestack.features.columns import (
+    COUNT,
     EDGE,
-    FALLBACK,
     HASH,
     LIST,
     MISSING_HASH,
     NUMBER_COLUMN,
+    PADDING,
     SEED,
-    STEP,
     TOKENS_32,
     TOKENS_64,
     WIDTH,
@@ -44,6 +45,7 @@ RESERVOIR_ROWS, RESERVOIR_CELLS = 2048, 2**21
 REMEMBERED = 2**16
 """How many hashes of texts are remembered over all fields, for records that come as dicts."""
 LONGEST_REMEMBERED = 64
+LARGEST = sys.float_info.max
 
 
 class Encoded(NamedTuple):
@@ -63,7 +65,7 @@ class Encoded(NamedTuple):
         ``float64[n, k]``: the plain numbers, NaN where missing, fields in order of their names.
     """
 
-    index: NDArray[np.uint32]
+    index: NDArray[np.uint32]  # type: ignore[assignment]  # hides tuple.index
     value: NDArray[np.float32]
     names: NDArray[np.uint8]
     start: NDArray[np.int64]
@@ -231,21 +233,21 @@ class Encoder:
             edges = self.bins.edges_of(reader.number)
             reader.edges, reader.hashes = edges.tolist(), []
             if not len(edges):
-                row[STEP] = FALLBACK
+                row[COUNT] = 0
                 continue
-            step = 1 << (len(edges).bit_length() - 1)
+            count = -(-len(edges) // PADDING) * PADDING
             reader.hashes = [
                 uniform_hash(np.float64(edge).tobytes(), reader.seed)
                 for edge in (-math.inf, *reader.edges)
             ]
-            row[[EDGE, STEP, HASH]] = at, step, len(hashes)
+            row[[EDGE, COUNT, HASH]] = at, count, len(hashes)
             hashes += reader.hashes
-            padded += [edges, np.full(2 * step - 1 - len(edges), math.inf)]
-            at += 2 * step - 1
+            padded += [edges, np.full(count - len(edges), math.inf)]
+            at += count
         self._edges = np.concatenate(padded)
         self._hashes = np.array(hashes, np.uint32)
         if len(self._table) == len(self._fields_table):
-            self._table[:, [EDGE, STEP, HASH]] = self._fields_table[:, [EDGE, STEP, HASH]]
+            self._table[:, [EDGE, COUNT, HASH]] = self._fields_table[:, [EDGE, COUNT, HASH]]
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -499,15 +501,16 @@ class Encoder:
             x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
         get = x.get
         for reader in readers:
-            value = get(reader.name)
+            value: Any = get(reader.name)
             kind = type(value)
             if kind is str and reader.kind == "category":
                 known = reader.memory.get(value)
                 index.append(self._remember(reader, value) if known is None else known)
-            elif kind is float and reader.hashes:
-                if math.isfinite(value):
-                    index.append(reader.hashes[bisect_right(reader.edges, value)])
-                    plain[reader.number] = value
+            elif reader.hashes and (kind is float or kind is int):
+                if -LARGEST <= value <= LARGEST:
+                    number = float(value)
+                    index.append(reader.hashes[bisect_right(reader.edges, number)])
+                    plain[reader.number] = number
                 else:
                     index.append(reader.missing)
             elif value is None:

@@ -178,19 +178,30 @@ def parse_number(address: int, length: int) -> Any:
     """Read the number written at an address; see `_parse_number`."""
     text = array_at(address, length, np.uint8)
     at, stop = 0, length
-    while at < stop and _is_blank(text[at]):
+    mantissa = np.uint64(0)
+    while at < stop and at < 15:
+        digit = np.uint64(text[at]) - np.uint64(48)
+        if digit >= U10:
+            break
+        mantissa = mantissa * U10 + digit
         at += 1
+    if at == stop and at > 0:  # most numbers of a click log end here
+        return NUMBER, np.float64(np.int64(mantissa))
     while at < stop and _is_blank(text[stop - 1]):
         stop -= 1
-    if at == stop:
-        return MISSING, np.nan
-    negative = text[at] == 45
-    if negative or text[at] == 43:
-        at += 1
-    first = at
-    mantissa = np.uint64(0)
-    digits = 0  # significant ones in the mantissa, at most 19, so that it cannot overflow
-    seen = 0
+    negative = False
+    start = 0  # of the digits
+    if at == 0:
+        while at < stop and _is_blank(text[at]):
+            at += 1
+        if at == stop:
+            return MISSING, np.nan
+        negative = text[at] == 45
+        if negative or text[at] == 43:
+            at += 1
+        start = at
+    seen = at - start
+    digits = seen * (mantissa != np.uint64(0))  # in the mantissa, at most 19: no overflow
     power = 0
     cut = False
     while at < stop:
@@ -220,7 +231,7 @@ def parse_number(address: int, length: int) -> Any:
             seen += 1
             at += 1
     if seen == 0:
-        return (MISSING if _is_word(text, first, stop) else TEXT), np.nan
+        return (MISSING if _is_word(text, start, stop) else TEXT), np.nan
     if at < stop and text[at] | 32 == 101:
         at += 1
         down = at < stop and text[at] == 45
@@ -228,7 +239,7 @@ def parse_number(address: int, length: int) -> Any:
             at += 1
         if at == stop:
             return TEXT, np.nan
-        exponent = 0
+        exponent: Any = 0
         while at < stop:
             digit = np.uint64(text[at]) - np.uint64(48)
             if digit >= U10:

@@ -1,4 +1,4 @@
-"""What a value of a record is to its field: the one canonical text behind its hash, and its kind."""
+"""What a value of a record is to its field: the canonical text behind its hash, and its kind."""
 
 from __future__ import annotations
 
