@@ -19,7 +19,9 @@ from onlinestack.settings import SETTINGS, Setting
 
 __all__ = ["app", "main"]
 
-FAILURE, USAGE, MISFIT = 1, 2, 4
+FAILURE = 1
+CODES = {"ConfigError": 2, "SchemaError": 2, "BadRowsError": 3, "SnapshotError": 4}
+"""Exit codes by name of the error, so that none of their slow modules is imported for it."""
 
 PANELS = {
     "": "Linear learner",
@@ -60,7 +62,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         show_default=False,
         **more,
     )
-    kind: Any = TYPES[setting.type] | None  # type: ignore[operator]
+    kind: Any = TYPES[setting.type] | None
     return _keyword(setting.key, Annotated[kind, option])
 
 
@@ -128,17 +130,24 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
     return register
 
 
-@app.callback()
-def _onlinestack(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from onlinestack import __version__
 
         typer.echo(f"onlinestack {__version__}")
         raise typer.Exit()
+
+
+@app.callback()
+def _onlinestack(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and leave.", is_eager=True, callback=_version
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @_command()
@@ -226,14 +235,10 @@ def _guarded(verb: Callable[[Config], int], options: dict[str, Any]) -> int:
 
 def _sentence(error: Exception) -> tuple[str, int]:
     """Return an error as one sentence, and its exit code."""
-    from onlinestack.io.schema import SchemaError
-    from onlinestack.snapshot import SnapshotError
-
     text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, SnapshotError):
-        return text, MISFIT
-    if isinstance(error, ConfigError | SchemaError):
-        return text, USAGE
+    for kind in type(error).__mro__:
+        if kind.__name__ in CODES:
+            return text, CODES[kind.__name__]
     if isinstance(error, OSError):
         if error.filename is not None and error.strerror:
             text = f"{error.filename}: {error.strerror}"

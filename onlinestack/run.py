@@ -9,6 +9,7 @@ agree, and only there does a run stop or save.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -23,7 +24,8 @@ from onlinestack.block import Block, immediate_tape
 from onlinestack.config import Config, ConfigError
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
-from onlinestack.io.source import Batch, Reject, Source, SourceError, open_source
+from onlinestack.io.source import Batch, Position, Source, SourceError, open_source
+from onlinestack.io.times import NOT_A_TIME
 from onlinestack.learner import LinearLearner
 from onlinestack.metrics import Scoreboard
 from onlinestack.saved import (
@@ -37,11 +39,10 @@ from onlinestack.saved import (
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
 
-__all__ = ["Report", "Run", "describe"]
+__all__ = ["BadRowsError", "Report", "Run", "describe"]
 
 log = logging.getLogger(__name__)
 
-TOO_MANY_BAD = 3
 EXPERTS = ["linear"], ["member"]
 FIGURES = (
     "log_loss",
@@ -54,6 +55,10 @@ FIGURES = (
 """What is reported of an expert; the last is one of the records, not of the expert."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
+
+
+class BadRowsError(ValueError):
+    """More records were rejected than the run allows."""
 
 
 class Report(Protocol):
@@ -95,6 +100,8 @@ class Run:
         By `go`, when the sources do not have the columns named, or a setting is out of range.
     SnapshotError
         By `go`, when the snapshot is damaged, or not one of this run.
+    BadRowsError
+        By `go`, when more records are rejected than allowed; no snapshot is saved then.
     OSError
         By `go`, when a file cannot be read or written.
     """
@@ -105,7 +112,9 @@ class Run:
         self.learning = learning
         self.read = self.learned = self.predicted_only = self.rejected = 0
         self._resumed_at = 0
-        self._place: Mapping[str, int] | None = None
+        self._place: Position | None = None
+        self.out_of_order = 0
+        self._newest = NOT_A_TIME
         self._said = 0
         self._signals = Signals()
 
@@ -127,8 +136,7 @@ class Run:
                 # Whoever read our output has left; what was learned until now is worth keeping.
                 self._save(unless_idle=True)
                 raise
-            if code != TOO_MANY_BAD:
-                self._finish(code)
+            self._finish(code)
             return code
 
     # Opening.
@@ -138,7 +146,9 @@ class Run:
         if config["resume"] and config["load"]:
             raise ConfigError("--resume and -i both name a model: give one of them")
         path = config["resume"] or config["load"]
-        schema, meta, arrays = None, {}, {}
+        schema: Schema | None = None
+        meta: dict[str, Any] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         if path:
             arrays, meta = snapshot.load(path)
             schema = schema_of(meta, path)
@@ -151,18 +161,27 @@ class Run:
             raise missing_label(self.source.names)
         self.learner = _new_learner(config, self.source.schema)
         if path:
-            self.learner.restore(arrays, meta["learner"])
+            try:
+                self.learner.restore(arrays, meta["learner"])
+            except (LookupError, ValueError) as error:
+                raise SnapshotError(f"the model {path!r} does not fit: {error}") from None
         sinks = {}
         if config["resume"]:
             self._continue(meta, path)
             sinks = meta["sinks"]
         elif path:
             self.learner.scoreboard = Scoreboard(*EXPERTS)
-        self._board = self.learner.scoreboard if self.learning else Scoreboard(*EXPERTS)
+        own = self.learner.scoreboard if self.learning else None
+        self._board = own or Scoreboard(*EXPERTS)
         self._open_sinks(sinks)
 
     def _continue(self, meta: Mapping[str, Any], path: str) -> None:
         """Stand where the run of a snapshot stood."""
+        if "source" not in meta:
+            raise SnapshotError(
+                f"{path!r} holds a model that no run saved, so there is no place to go on from: "
+                "use -i"
+            )
         source, counts = meta["source"], meta["counts"]
         same_sources(self.source.fingerprint(), source["fingerprint"], path)
         if source["position"] is not None:
@@ -171,10 +190,12 @@ class Run:
         self.read = self._resumed_at = counts["read"]
         self.learned, self.predicted_only = counts["learned"], counts["predicted_only"]
         self.rejected = counts["rejected"]
+        self.out_of_order, self._newest = counts["out_of_order"], counts["newest"]
 
     def _open_sinks(self, places: Mapping[str, Any]) -> None:
         """Open the outputs; those the snapshot knows go on at their places there."""
         config = self.config
+        _distinct(config)
         self._predictions = self._rejects = None
         if config["predictions"]:
             place = places.get("predictions")
@@ -208,12 +229,7 @@ class Run:
                     border = min(border, limit)
                 if every:
                     border = min(border, (self.read // every + 1) * every)
-                if not self._piece(batch, first, border):
-                    self.report.note(
-                        f"{self.rejected:,} records were rejected, more than the "
-                        f"{config['max_bad_rows']:,} that --max-bad-rows allows: stopped"
-                    )
-                    return TOO_MANY_BAD
+                self._piece(batch, first, border)
                 if self.read & (self.read - 1) == 0:
                     self.report.checkpoint(self.checkpoint())
                     self._board.mark()
@@ -229,7 +245,10 @@ class Run:
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
             return
-        with closing(iter(self.source)) as source:
+        source = iter(self.source)
+        with ExitStack() as stack:
+            if isinstance(source, Generator):
+                stack.callback(source.close)
             while True:
                 try:
                     with self._signals.waiting():
@@ -240,14 +259,16 @@ class Run:
                     return
                 yield batch
 
-    def _piece(self, batch: Batch, first: int, border: int) -> bool:
-        """Learn the records of a batch up to a border; return False when too many are bad."""
+    def _piece(self, batch: Batch, first: int, border: int) -> None:
+        """Learn the records of a batch up to a border."""
         most = self.config["max_bad_rows"]
         piece = batch.part(self.read - first, border - first)
-        good = most is None or self.rejected + len(piece.rejects) <= most
-        if not good:
+        bad = most is not None and self.rejected + len(piece.rejects) > most
+        if bad:
             border = piece.rejects[most - self.rejected].row + 1
             piece = batch.part(self.read - first, border - first)
+        if piece.n + len(piece.rejects) != border - self.read:
+            raise RuntimeError(f"records were lost behind record {self.read}")
         p, before = None, self.learner.learned
         if piece.n:
             p = self.learner.progress(piece) if self.learning else self.learner.predict(piece)
@@ -257,7 +278,9 @@ class Run:
         self.learned += learned
         self.predicted_only += piece.n - learned
         self.rejected += len(piece.rejects)
-        self._place = batch.part(border - first, batch.read).position
+        self._place = _behind(batch.position, border - first)
+        if piece.time is not None:
+            self._look_at_times(piece.time)
         if piece.rejects:
             self._reject(piece.rejects)
         if p is not None:
@@ -265,9 +288,23 @@ class Run:
                 _score(self._board, piece, p)
             if self._predictions is not None:
                 self._predictions.write(piece.row, piece.id, piece.label, p)
-        return good
+        if bad:
+            raise BadRowsError(
+                f"{self.rejected:,} of {self.read:,} records were rejected, --max-bad-rows allows "
+                f"{most:,}: mend the source or allow more"
+            )
 
-    def _reject(self, rejects: list[Reject]) -> None:
+    def _look_at_times(self, time: NDArray[np.int64]) -> None:
+        """Count the records that are older than one before them."""
+        if not len(time):
+            return
+        newest = np.maximum.accumulate(time)
+        newest = np.maximum(np.concatenate([[self._newest], newest[:-1]]), self._newest)
+        known = time != NOT_A_TIME
+        self.out_of_order += int(np.count_nonzero(known & (time < newest)))
+        self._newest = max(int(time.max()), self._newest)
+
+    def _reject(self, rejects: list[Any]) -> None:
         if self._rejects is not None:
             self._rejects.write(rejects)
             return
@@ -283,7 +320,12 @@ class Run:
         sinks = {"predictions": self._predictions, "rejects": self._rejects}
         meta = {
             "config": settings_of(self.config),
-            "counts": {"read": self.read, **self._counts()},
+            "counts": {
+                "read": self.read,
+                **self._counts(),
+                "out_of_order": self.out_of_order,
+                "newest": self._newest,
+            },
             "learner": learner,
             "sinks": {key: sink.position() for key, sink in sinks.items() if sink is not None},
             "source": {"fingerprint": self.source.fingerprint(), "position": self._place},
@@ -308,7 +350,8 @@ class Run:
     def checkpoint(self) -> dict[str, Any]:
         """Return the figures so far, and since the last checkpoint."""
         name = self._board.names[0]
-        whole, since = self._board.whole(name), self._board.since(name)
+        whole: Mapping[str, Any] = self._board.whole(name)
+        since = self._board.since(name)
         return {
             "records": self.read,
             **self._counts(),
@@ -322,17 +365,17 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""
         board = self._board
-        whole = board.whole(board.names[0])
-        experts = {
-            name: {"kind": kind, **{key: board.whole(name)[key] for key in FIGURES[:-1]}}
-            for name, kind in zip(board.names, board.kinds, strict=True)
-        }
-        for name, expert in experts.items():
-            # Share in the final prediction: here it is the one member's own.
-            expert["weight"] = 1.0 if name == board.names[0] else None
+        experts: dict[str, dict[str, Any]] = {}
+        for name, kind in zip(board.names, board.kinds, strict=True):
+            figures: Mapping[str, Any] = board.whole(name)
+            experts[name] = {"kind": kind, **{key: figures[key] for key in FIGURES}}
+            # The share in the final prediction, which is the one member's own.
+            experts[name]["weight"] = 1.0 if name == board.names[0] else None
+        whole = experts[board.names[0]]
         return {
             "read": self.read,
             **self._counts(),
+            "out_of_order": self.out_of_order,
             **{key: whole[key] for key in FIGURES},
             **self._speed(),
             "generations": 0,
@@ -416,6 +459,29 @@ def _open_source(
             source.close()
             raise
     return source
+
+
+def _distinct(config: Config) -> None:
+    """Refuse outputs that would overwrite a source or each other."""
+    taken = {os.path.realpath(path): "a source" for path in config["paths"] if path != "-"}
+    for key in ("predictions", "rejects", "save"):
+        path = config[key]
+        if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+            continue
+        other = taken.setdefault(os.path.realpath(path), f"--{key}")
+        if other != f"--{key}":
+            raise ConfigError(f"--{key} {path} would overwrite {other}: give another name")
+
+
+def _behind(position: Position, count: int) -> Position:
+    """Return the position ``count`` records behind another."""
+    return {
+        "file": position["file"],
+        "offset": position["offset"],
+        "skip": position["skip"] + count,
+        "record": position["record"] + count,
+        "row": position["row"] + count,
+    }
 
 
 def _score(board: Scoreboard, batch: Batch, p: NDArray[np.float32]) -> None:

@@ -197,7 +197,7 @@ _ROWS = [
         "run",
         "limit",
         "whole",
-        "Stop after N records of the run; --resume counts those before.",
+        "Stop after N records, those before a resume counted.",
         ("--limit",),
         "N",
         0,

@@ -150,9 +150,9 @@ class TableReport:
         left = "" if part < 0.01 else f"  {_clock(seconds / part - seconds)} left"
         text = f"  {run.read:,} records{left}"
         room = min(30, self._width() - len(text) - 10)
-        if room >= 5:
-            full = int(part * room)
-            text = f"  {part:4.0%} [{'#' * full}{'.' * (room - full)}]{text}"
+        full = int(part * room)
+        bar = f" [{'#' * full}{'.' * (room - full)}]" if room >= 5 else ""
+        text = f"  {part:4.0%}{bar}{text}"
         self._out.write(f"\r{text[: self._width() - 1]}\x1b[K")
         self._out.flush()
         self._drawn = True
@@ -167,6 +167,8 @@ class TableReport:
         self._line("")
         self._line(f"read {scores['read']:,} = {counts}")
         self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
+        if scores["out_of_order"]:
+            self._line(f"{scores['out_of_order']:,} records are older than one before them")
         if not scores["experts"] or _number("", scores["log_loss"]) == "-":
             return
         self._line(f"click rate {_number('click_rate', scores['click_rate'])}")

@@ -36,6 +36,7 @@ CHECKPOINT = {
     "records_per_second": float,
 }
 SUMMARY = {
+    "out_of_order": int,
     "event": str,
     "read": int,
     "learned": int,
@@ -183,9 +184,8 @@ def test_errors_are_one_sentence_and_a_code(clicks, arguments, code, sentence):
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert sentence.format(**words) in last
-    if code != 3:
-        assert last.startswith("onlinestack: ")
-        assert not last.endswith(".")
+    assert last.startswith("onlinestack: ")
+    assert not last.endswith(".")
 
 
 def test_typers_own_usage_errors_leave_with_2(clicks):

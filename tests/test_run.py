@@ -16,7 +16,7 @@ import onlinestack.run as run_module
 from onlinestack import snapshot
 from onlinestack.config import Config, ConfigError
 from onlinestack.io.schema import SchemaError
-from onlinestack.run import Run
+from onlinestack.run import BadRowsError, Run
 from onlinestack.snapshot import SnapshotError
 
 TIMES = {"seconds", "records_per_second"}
@@ -253,10 +253,9 @@ def test_predict_needs_no_label_column(tmp_path):
 
 
 def test_too_many_bad_rows_stop_the_run(clicks, tmp_path):
-    code, heard = go(clicks, max_bad_rows=2, rejects=tmp_path / "bad", save=tmp_path / "m")
-    assert code == 3
+    with pytest.raises(BadRowsError, match="3 of .* --max-bad-rows allows 2"):
+        go(clicks, max_bad_rows=2, rejects=tmp_path / "bad", save=tmp_path / "m")
     assert len((tmp_path / "bad").read_text().splitlines()) == 3
-    assert "--max-bad-rows" in heard.notes[-1]
     assert not (tmp_path / "m").exists()
     assert go(clicks, max_bad_rows=300)[0] == 0
 
@@ -266,6 +265,43 @@ def test_rejects_without_a_file_are_told(clicks):
     assert len(heard.notes) == 4
     assert all("clicks.csv, record " in note for note in heard.notes[:3])
     assert "--rejects" in heard.notes[3]
+
+
+def test_outputs_may_not_overwrite_a_source_or_each_other(clicks, tmp_path):
+    before = clicks.read_bytes()
+    for options in (
+        {"predictions": clicks},
+        {"save": clicks},
+        {"rejects": tmp_path / "x.csv", "predictions": tmp_path / "x.csv"},
+    ):
+        with pytest.raises(ConfigError, match="would overwrite"):
+            go(clicks, **options)
+    assert clicks.read_bytes() == before
+
+
+@pytest.mark.parametrize("limits", [(None,), (3, None), (1, 2, 5, None)])
+def test_times_out_of_order_are_counted(tmp_path, limits):
+    path = tmp_path / "x.csv"
+    times = [10, 12, 11, "", 12, 13, 5, 14]
+    path.write_text("click,t\n" + "".join(f"{i % 2},{t}\n" for i, t in enumerate(times)))
+    for i, limit in enumerate(limits):
+        resume = tmp_path / "m" if i else None
+        _, heard = go(path, time="t", limit=limit, save=tmp_path / "m", resume=resume)
+    assert heard.result["out_of_order"] == 2
+
+
+def test_a_model_saved_in_python_can_be_loaded_but_not_resumed(clicks, tmp_path):
+    from onlinestack import LinearLearner, open_source, save
+
+    source = open_source(clicks, label="click")
+    model = LinearLearner(bits=10)
+    model.start(source.schema)
+    for batch in source:
+        model.progress(batch)
+    save(model, tmp_path / "m")
+    assert go(clicks, load=tmp_path / "m")[0] == 0
+    with pytest.raises(SnapshotError, match="no run saved"):
+        go(clicks, resume=tmp_path / "m")
 
 
 @pytest.mark.parametrize("limit", [0, 1, 77, 300, 1000])
