@@ -62,7 +62,7 @@ _BYTES = {
     "text": (TOKENS_32, TOKENS_64),
     "number": (NUMBER_TEXT_32, NUMBER_TEXT_64),
 }
-_BOOLEANS = pa.array(np.array([False, True]))
+_BOOLEANS = pa.array(np.array(["false", "true"]))  # from a list would import pandas
 _INT32, _INT64, _FLOAT64 = pa.int32(), pa.int64(), pa.float64()
 
 
@@ -115,12 +115,12 @@ def describe(
             return _coded(array.indices.cast(_INT32), hashes, keep)
         elif type_id == pa.types.lib.Type_BOOL:
             return _coded(array.cast(pa.int8()).cast(_INT32), hash_values(_BOOLEANS, seed), keep)
-        elif pa.types.is_nested(array.type):
-            return _list(array, seed, keep)
         elif isinstance(array, pa.ExtensionArray):
             array = array.storage
         elif isinstance(array, pa.RunEndEncodedArray):
             array = pc.run_end_decode(array)
+        elif pa.types.is_nested(array.type):
+            return _list(array, seed, keep)
         elif pa.types.is_fixed_size_binary(array.type):
             array = array.cast(pa.binary())
         elif array.type == pa.binary_view():

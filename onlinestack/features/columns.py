@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onlinestack.features.bins import ordered_key
+from onlinestack.features.bins import lower_edge
 from onlinestack.features.number_text import NUMBER, SLOW, TEXT, number_of, parse_number
 from onlinestack.kernel import array_at, kernel
 from onlinestack.murmur import murmur_at, uniform_hash
@@ -88,15 +88,9 @@ TILE = 256
 """Rows done of one column before the next, so that the rows' features stay in the cache."""
 
 
-def _valid(column: list[int], row: int) -> bool:
-    at = column[SHIFT] + row
-    return not column[VALID] or bool(
-        array_at(column[VALID] + at // 8, 1, np.uint8)[0] >> at % 8 & 1
-    )
-
-
 def _item(address: int, at: int, dtype: Any) -> Any:
-    return array_at(address + at * np.dtype(dtype).itemsize, 1, dtype)[0].item()
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer(ctypes.string_at(address + at * size, size), dtype)[0].item()
 
 
 def _features(
@@ -105,7 +99,9 @@ def _features(
     """Return the hashes of a value, its number (NaN if none) and whether it is left to Python."""
     how, seed, at = column[HOW], column[SEED], column[SHIFT] + row
     missing = [column[MISSING_HASH]], math.nan, False
-    if how == NOTHING or not _valid(column, row):
+    if how == NOTHING:
+        return missing
+    if column[VALID] and not _item(column[VALID], at // 8, np.uint8) >> at % 8 & 1:
         return missing
     if how == CODES:
         code = _item(column[VALUES], at, np.int32)
@@ -146,9 +142,7 @@ def _bin_hash(column: list[int], value: float, edges: Any, hashes: Any) -> int:
     if not math.isfinite(value):
         return column[MISSING_HASH]
     if not column[COUNT]:
-        key = ordered_key(value) >> 52 << 52
-        edge = np.where(key < 0, ~key | -(2**63), key).view(np.float64)
-        return uniform_hash(edge.tobytes(), column[SEED])
+        return uniform_hash(np.float64(lower_edge(value)).tobytes(), column[SEED])
     own = edges[column[EDGE] : column[EDGE] + column[COUNT]]
     return int(hashes[column[HASH] + np.count_nonzero(own <= value)])
 
@@ -168,7 +162,10 @@ def _count_features(table: Any, start: int, stop: int, counts: Any) -> None:
     columns = table.tolist()
     empty = np.empty(0)
     for row in range(start, stop):
-        counts[row - start] = sum(len(_features(c, row, empty, empty)[0]) for c in columns)
+        counts[row - start] = sum(
+            len(_features(column, row, empty, empty)[0]) if column[HOW] >= TOKENS_32 else 1
+            for column in columns
+        )
 
 
 def _encode_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from bisect import bisect_right
@@ -587,8 +588,11 @@ class Encoder:
         self.bins = Bins.restored(dict(arrays), meta["bins"])
         self._set_up()
 
-    def __getstate__(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        return self.state()
+    def __getstate__(self) -> tuple[dict[str, NDArray[Any]], str]:
+        # as text, so that equal encoders give equal pickles, whichever strings they share
+        arrays, meta = self.state()
+        return arrays, json.dumps(meta)
 
-    def __setstate__(self, state: tuple[dict[str, NDArray[Any]], dict[str, Any]]) -> None:
-        self.restore(*state)
+    def __setstate__(self, state: tuple[dict[str, NDArray[Any]], str]) -> None:
+        arrays, meta = state
+        self.restore(arrays, json.loads(meta))
