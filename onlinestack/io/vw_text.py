@@ -1,30 +1,23 @@
-"""Vowpal Wabbit text as blocks: bytes from any stream, cut at line ends and parsed by a kernel."""
+"""Vowpal Wabbit text as blocks: whole lines in, arrays for the linear learner out."""
 
 from __future__ import annotations
 
-import os
-import queue
-import stat
-import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from onlinestack.block import Block
-from onlinestack.io.vw_lines import MULTICLASS, SIMPLE, Lines, parse_at
+from onlinestack.io.vw_arrays import Lines, spread
+from onlinestack.io.vw_label import MULTICLASS, SIMPLE
+from onlinestack.io.vw_lines import parse_at
 from onlinestack.kernel import array_at, kernel
 
-__all__ = ["VWParser", "VWRecords", "VWTextReader"]
+__all__ = ["VWParser", "VWRecords"]
 
-T = TypeVar("T")
-
-_CHUNK = 1 << 20
-_LONGEST = 64 << 20
 _ROOM = 3 << 20
 
 
@@ -43,7 +36,7 @@ class VWRecords:
     offset
         ``int64[n]``: where in the stream each record's line begins, in bytes.
     flags
-        ``uint8[n]``: what was odd about the line; the constants of ``io.vw_lines``.
+        ``uint8[n]``: what was odd about the line; the constants of ``io.vw_arrays``.
     lines
         Lines read up to the end of this stretch, blank ones counted.
     text
@@ -175,7 +168,7 @@ class VWParser:
         width = int(np.diff(out.group[: n + 1]).max(initial=1))
         letter = np.zeros((n, width), np.uint8)
         first, last = np.zeros((n, width), np.int64), np.zeros((n, width), np.int64)
-        _spread(out, letter, first, last)
+        spread(out, letter, first, last)
         records = VWRecords(
             Block(
                 label,
@@ -212,103 +205,6 @@ class VWParser:
             return Lines.room(_ROOM, _ROOM // 2 + 1, _ROOM, names=self.names)
 
 
-class VWTextReader:
-    r"""Read Vowpal Wabbit text from a binary stream.
-
-    Use it for ``.vw`` files and pipes. The records are the same however the bytes arrive. Reading
-    is lazy, and with ``read_ahead`` two chunks ahead in a thread.
-
-    Parameters
-    ----------
-    stream
-        Anything with ``read``, better ``read1`` (then a pipe's complete lines come out at once),
-        standing at the beginning of a line.
-    parser
-        What reads the lines; None for a ``VWParser()``.
-    batch_size
-        Most records of one ``VWRecords``.
-    offset, line
-        Where the stream stands: bytes and lines before its next byte.
-    read_ahead
-        Parse in a background thread; None does so for regular files.
-
-    Raises
-    ------
-    ValueError
-        When a line is longer than 64 MB, or ``batch_size`` is below 1.
-
-    Examples
-    --------
-    >>> import io
-    >>> reader = VWTextReader(io.BytesIO(b"1 |f a b\n\n-1 |f c"), batch_size=1)
-    >>> [(records.line.tolist(), records.offset.tolist()) for records in reader]
-    [([1], [0]), ([3], [10])]
-    """
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        parser: VWParser | None = None,
-        *,
-        batch_size: int = 32768,
-        offset: int = 0,
-        line: int = 0,
-        read_ahead: bool | None = None,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
-        self.stream = stream
-        self.parser = parser or VWParser()
-        self.batch_size = batch_size
-        self.offset = offset
-        self.line = line
-        self.read_ahead = _is_file(stream) if read_ahead is None else read_ahead
-
-    def __iter__(self) -> Iterator[VWRecords]:
-        return _ahead(self._parsed()) if self.read_ahead else self._parsed()
-
-    def _texts(self) -> Iterator[bytes]:
-        """Cut the stream behind line ends."""
-        read = getattr(self.stream, "read1", self.stream.read)
-        waiting: list[bytes] = []
-        size = 0
-        while chunk := read(_CHUNK):
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                yield b"".join([*waiting, chunk[:cut]])
-                waiting, size = [], 0
-            waiting.append(chunk[cut:])
-            size += len(chunk) - cut
-            if size > _LONGEST:
-                raise ValueError(
-                    "A line of the Vowpal Wabbit text has more than 64 MB; "
-                    "check that the input is text with one record a line."
-                )
-        if size:
-            yield b"".join(waiting)
-
-    def _parsed(self) -> Iterator[VWRecords]:
-        offset, line, row = self.offset, self.line, 0
-        for data in self._texts():
-            records = self.parser.parse(data, offset=offset, line=line, row=row)
-            offset += len(data)
-            line = records.lines
-            row += records.block.n
-            for start in range(0, records.block.n, self.batch_size):
-                yield records.rows(start, min(start + self.batch_size, records.block.n))
-
-
-@kernel()
-def _spread(out: Any, letter: Any, first: Any, last: Any) -> None:
-    """Lay the groups out as one row a record."""
-    for i in range(len(letter)):
-        begin = out.group[i]
-        for j in range(begin, out.group[i + 1]):
-            letter[i, j - begin] = out.letter[j]
-            first[i, j - begin] = out.first[j]
-            last[i, j - begin] = out.last[j]
-
-
 @kernel()
 def _copy_tags(address: Any, size: Any, out: Any, ends: Any, data: Any) -> None:
     """Write the tags one behind the other."""
@@ -332,48 +228,3 @@ def _tags(text: bytes, out: Lines, n: int) -> Any:
     return pa.Array.from_buffers(
         pa.binary(), n, [pa.py_buffer(valid), pa.py_buffer(ends), pa.py_buffer(data)]
     )
-
-
-def _is_file(stream: BinaryIO) -> bool:
-    """Tell whether a stream reads from a regular file."""
-    try:
-        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except (AttributeError, OSError):
-        return False
-
-
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """Draw items one or two ahead in a thread; its errors surface here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(2)
-    over = threading.Event()
-
-    def put(item: T | None, error: BaseException | None = None) -> None:
-        while not over.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                pass
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if over.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(None, error)
-
-    worker = threading.Thread(target=work, name="vw-text", daemon=True)
-    worker.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        over.set()
-        worker.join()

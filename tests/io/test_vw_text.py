@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onlinestack.io.vw_arrays import BAD_BLOCK, BAD_FEATURE, BAD_LABEL, BAD_NUMBER, FATAL, Lines
 from onlinestack.io.vw_float import read_float
-from onlinestack.io.vw_lines import BAD_BLOCK, BAD_FEATURE, BAD_LABEL, BAD_NUMBER, FATAL, Lines
-from onlinestack.io.vw_text import VWParser, VWRecords, VWTextReader
+from onlinestack.io.vw_reader import VWTextReader
+from onlinestack.io.vw_text import VWParser, VWRecords
 from onlinestack.kernel import KERNELS
 
 NAN = float("nan")

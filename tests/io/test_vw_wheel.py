@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onlinestack.io.vw_text import VWParser, VWTextReader
+from onlinestack.io.vw_reader import VWTextReader
+from onlinestack.io.vw_text import VWParser
 
 pytest.importorskip("vowpalwabbit")
 
