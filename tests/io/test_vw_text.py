@@ -18,7 +18,7 @@ from onlinestack.io.vw_arrays import BAD_BLOCK, BAD_FEATURE, BAD_LABEL, BAD_NUMB
 from onlinestack.io.vw_float import read_float
 from onlinestack.io.vw_reader import VWTextReader
 from onlinestack.io.vw_text import VWParser, VWRecords
-from onlinestack.kernel import KERNELS
+from onlinestack.kernel import KERNELS, TWINS
 
 NAN = float("nan")
 
@@ -250,6 +250,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.skipif(TWINS, reason="nothing is compiled")
 @settings(max_examples=2000)
 @given(NUMBERS, st.sampled_from(["", " ", "|", ":", "\r", "\t", "e"]))
 def test_float_kernel_equals_twin(number: str, behind: str) -> None:
@@ -279,6 +280,7 @@ TEXTS = st.one_of(
 )
 
 
+@pytest.mark.skipif(TWINS, reason="nothing is compiled")
 @settings(max_examples=1500)
 @given(TEXTS, st.sampled_from([0, 7]), st.sampled_from([0, 1]), st.sampled_from([0, 1]))
 def test_kernel_equals_twin(text: bytes, seed: int, every: int, mode: int) -> None:
@@ -378,10 +380,11 @@ def test_a_pipe_is_answered_line_by_line() -> None:
 
 
 def test_a_long_line() -> None:
-    line = b"1 |f " + b"a:0.5 " * 1_700_000 + b"\n"
+    count = 17_000 if TWINS else 1_700_000
+    line = b"1 |f " + b"a:0.5 " * count + b"\n"
     records = list(VWTextReader(io.BytesIO(b"1 |f b\n" + line + b"1 |f c"), batch_size=1))
     sizes = [(r.block.stop - r.block.start).item() for r in records]
-    assert sizes == [1, 1_700_000, 1]
+    assert sizes == [1, count, 1]
 
 
 def test_a_line_too_long_is_refused() -> None:
