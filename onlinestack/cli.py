@@ -200,7 +200,7 @@ def config(config: Config) -> int:
 
     onlinestack learn --config run.toml
     """
-    from onlinestack.run import describe
+    from onlinestack.opening import describe
 
     with _logging(config):
         typer.echo(describe(config), nl=False)
@@ -337,9 +337,23 @@ class _logging:
         logging.getLogger("onlinestack").removeHandler(self._handler)
 
 
+class _NoPandas:
+    """Tells importers that there is no pandas.
+
+    Where it is installed, pyarrow and xgboost import it at the first occasion, for a third of a
+    second. No command needs it, and a process of the command line is ours alone.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("onlinestack runs without pandas", name=name)
+
+
 def main() -> None:
     """Run the command line; the entry point of the ``onlinestack`` program."""
-    app()
+    sys.meta_path.insert(0, _NoPandas)
+    app(prog_name="onlinestack")
 
 
 if __name__ == "__main__":

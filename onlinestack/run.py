@@ -9,11 +9,10 @@ agree, and only there does a run stop or save.
 from __future__ import annotations
 
 import logging
-import os
+import signal
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,14 +23,12 @@ from onlinestack.block import Block, immediate_tape
 from onlinestack.config import Config, ConfigError
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
-from onlinestack.io.source import Batch, Position, Source, SourceError, open_source
+from onlinestack.io.source import Batch, Position
 from onlinestack.io.times import NOT_A_TIME
-from onlinestack.learner import LinearLearner
 from onlinestack.metrics import Scoreboard
+from onlinestack.opening import check_outputs, new_learner, open_records
 from onlinestack.saved import (
-    KINDS,
     kept_settings,
-    same_columns,
     same_sources,
     schema_of,
     settings_of,
@@ -39,7 +36,7 @@ from onlinestack.saved import (
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
 
-__all__ = ["BadRowsError", "Report", "Run", "describe"]
+__all__ = ["BadRowsError", "Report", "Run"]
 
 log = logging.getLogger(__name__)
 
@@ -155,11 +152,11 @@ class Run:
             self.config = config = config.over(kept_settings(config, meta, path))
         if config["resume"] and not config["save"]:
             config.values["save"] = config["resume"]
-        self.source = _open_source(config, schema, path, needs_label=self.learning)
+        self.source = open_records(config, schema, path, needs_label=self.learning)
         self._open_things.callback(self.source.close)
         if self.learning and self.source.names and not self.source.schema.label:
             raise missing_label(self.source.names)
-        self.learner = _new_learner(config, self.source.schema)
+        self.learner = new_learner(config, self.source.schema)
         if path:
             try:
                 self.learner.restore(arrays, meta["learner"])
@@ -195,7 +192,7 @@ class Run:
     def _open_sinks(self, places: Mapping[str, Any]) -> None:
         """Open the outputs; those the snapshot knows go on at their places there."""
         config = self.config
-        _distinct(config)
+        check_outputs(config, learning=self.learning)
         self._predictions = self._rejects = None
         if config["predictions"]:
             place = places.get("predictions")
@@ -333,19 +330,28 @@ class Run:
         snapshot.save(self.config["save"], arrays, meta)
         log.info("saved %s behind record %d", self.config["save"], self.read)
 
-    def _save(self, *, unless_idle: bool) -> None:
+    def _save(self, *, unless_idle: bool) -> bool:
+        """Save if a snapshot is asked for and, after a stop, if there is news; tell whether."""
         if not self.learning or not self.config["save"]:
-            return
-        if not unless_idle or self.read > self._resumed_at:
-            self.save()
+            return False
+        if unless_idle and self.read == self._resumed_at:
+            return False
+        self.save()
+        return True
 
     def _finish(self, code: int) -> None:
-        self._save(unless_idle=code != 0)
+        saved = self._save(unless_idle=code != 0)
         if self.rejected and self._rejects is None:
             self.report.note(
                 f"{self.rejected:,} records were rejected; --rejects FILE keeps them with reasons"
             )
         self.report.summary(self.summary())
+        if code:
+            name = signal.Signals(code - 128).name
+            then = f"go on with --resume {self.config['save']}" if saved else "no model was saved"
+            self.report.note(f"stopped by {name} behind record {self.read:,}: {then}")
+        elif saved:
+            self.report.note(f"model saved to {self.config['save']}")
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the figures so far, and since the last checkpoint."""
@@ -406,73 +412,6 @@ class Run:
         return self.source.size_hint, self.source.bytes_done
 
 
-def describe(config: Config) -> str:
-    """Return the configuration as TOML that reruns the run, with the kinds of the columns.
-
-    Parameters
-    ----------
-    config
-        The configuration; its sources, if it has some, are opened to infer the kinds.
-
-    Raises
-    ------
-    SchemaError, SnapshotError, OSError
-        As a run would.
-    """
-    schema = None
-    path = config["resume"] or config["load"]
-    if path:
-        _, meta = snapshot.load(path)
-        schema = schema_of(meta, path)
-        config = config.over(kept_settings(config, meta, path))
-    if not config["paths"]:
-        return config.to_toml()
-    with closing(_open_source(config, schema, path)) as source:
-        schema = source.schema
-    made = {f"{schema.time}.hour", f"{schema.time}.weekday"} if schema.time else set()
-    for key, kind in KINDS.items():
-        config.values[key] = [
-            field.name for field in schema.fields if field.kind == kind and field.name not in made
-        ]
-    return config.to_toml()
-
-
-def _open_source(
-    config: Config, schema: Schema | None, path: str | None, *, needs_label: bool = False
-) -> Source:
-    """Open the sources of a configuration, for the schema of the model at ``path`` if any."""
-    asked = {**config.table("source"), **config.table("schema"), "needs_label": needs_label}
-    asked["columns"] = asked["columns"] or None
-    if schema is not None:
-        ignored = dict.fromkeys([*schema.ignore, *asked.pop("ignore")])
-        asked["schema"] = replace(schema, ignore=tuple(ignored))
-        for key in KINDS:
-            del asked[key]
-    try:
-        source = open_source(asked.pop("paths"), **asked)
-    except SourceError as error:
-        raise ConfigError(str(error)) from None
-    if schema is not None and path is not None:
-        try:
-            same_columns(source, schema, path)
-        except SnapshotError:
-            source.close()
-            raise
-    return source
-
-
-def _distinct(config: Config) -> None:
-    """Refuse outputs that would overwrite a source or each other."""
-    taken = {os.path.realpath(path): "a source" for path in config["paths"] if path != "-"}
-    for key in ("predictions", "rejects", "save"):
-        path = config[key]
-        if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
-            continue
-        other = taken.setdefault(os.path.realpath(path), f"--{key}")
-        if other != f"--{key}":
-            raise ConfigError(f"--{key} {path} would overwrite {other}: give another name")
-
-
 def _behind(position: Position, count: int) -> Position:
     """Return the position ``count`` records behind another."""
     return {
@@ -500,14 +439,3 @@ def _score(board: Scoreboard, batch: Batch, p: NDArray[np.float32]) -> None:
         groups,
     )
     board.update(block, immediate_tape(batch.label), p)
-
-
-def _new_learner(config: Config, schema: Schema) -> LinearLearner:
-    params = config.table("learner")
-    params["interactions"] = tuple(params["interactions"])
-    try:
-        learner = LinearLearner(**params)
-        learner.start(schema)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return learner

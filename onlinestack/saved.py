@@ -17,7 +17,15 @@ from onlinestack.io.source import Source, wanted_columns
 from onlinestack.settings import SETTINGS
 from onlinestack.snapshot import SnapshotError
 
-__all__ = ["KINDS", "kept_settings", "same_columns", "same_sources", "schema_of", "settings_of"]
+__all__ = [
+    "KINDS",
+    "ROLES",
+    "kept_settings",
+    "same_columns",
+    "same_sources",
+    "schema_of",
+    "settings_of",
+]
 
 FORGOTTEN = {"load", "resume", "save", "save_every", "limit", "json", "quiet", "verbose"}
 """Settings that say how to run, not what is learned."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import onlinestack.run as run_module
+import onlinestack.opening as opening
 from onlinestack import snapshot
 from onlinestack.config import Config, ConfigError
 from onlinestack.io.schema import SchemaError
@@ -121,8 +121,8 @@ def test_the_size_of_batches_shows_nowhere(clicks, tmp_path, monkeypatch, size):
 
     whole = outcome("whole")
     assert [c["records"] for c in whole[0]] == [1 << k for k in range(9)]
-    smaller = functools.partial(run_module.open_source, batch_size=size)
-    monkeypatch.setattr(run_module, "open_source", smaller)
+    smaller = functools.partial(opening.open_source, batch_size=size)
+    monkeypatch.setattr(opening, "open_source", smaller)
     assert outcome("small") == whole
 
 

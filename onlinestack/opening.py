@@ -1,0 +1,117 @@
+"""From settings to a source, a learner, and outputs that are safe to write.
+
+Everything that can be refused is refused here, before the first record.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import replace
+
+from onlinestack import snapshot
+from onlinestack.config import Config, ConfigError
+from onlinestack.io.schema import Schema, SchemaError
+from onlinestack.io.source import Source, SourceError, open_source
+from onlinestack.learner import LinearLearner
+from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
+from onlinestack.snapshot import SnapshotError
+
+__all__ = ["check_outputs", "describe", "new_learner", "open_records"]
+
+
+def describe(config: Config) -> str:
+    """Return the configuration as TOML that reruns the run, with the kinds of the columns.
+
+    Parameters
+    ----------
+    config
+        The configuration; its sources, if it has some, are opened to infer the kinds.
+
+    Raises
+    ------
+    SchemaError, SnapshotError, OSError
+        As a run would.
+    """
+    schema = None
+    path = config["resume"] or config["load"]
+    if path:
+        _, meta = snapshot.load(path)
+        schema = schema_of(meta, path)
+        config = config.over(kept_settings(config, meta, path))
+    if not config["paths"]:
+        return config.to_toml()
+    with closing(open_records(config, schema, path)) as source:
+        schema = source.schema
+    made = {f"{schema.time}.hour", f"{schema.time}.weekday"} if schema.time else set()
+    for key, kind in KINDS.items():
+        config.values[key] = [
+            field.name for field in schema.fields if field.kind == kind and field.name not in made
+        ]
+    return config.to_toml()
+
+
+def open_records(
+    config: Config, schema: Schema | None, path: str | None, *, needs_label: bool = False
+) -> Source:
+    """Open the sources of a configuration, for the schema of the model at ``path`` if any."""
+    asked = {**config.table("source"), **config.table("schema"), "needs_label": needs_label}
+    asked["columns"] = asked["columns"] or None
+    if schema is not None:
+        ignored = dict.fromkeys([*schema.ignore, *asked.pop("ignore")])
+        asked["schema"] = replace(schema, ignore=tuple(ignored))
+        for key in KINDS:
+            del asked[key]
+    try:
+        source = open_source(asked.pop("paths"), **asked)
+    except SourceError as error:
+        # What an option would put right is a matter of usage, a damaged file is not.
+        raise (ConfigError(str(error)) if "--format" in str(error) else error) from None
+    except SchemaError as error:
+        if path is None or config.given.keys() & ROLES:
+            raise
+        raise SnapshotError(f"the model {path!r} does not fit: {error}") from None
+    if schema is not None and path is not None:
+        try:
+            same_columns(source, schema, path)
+        except SnapshotError:
+            source.close()
+            raise
+    return source
+
+
+def check_outputs(config: Config, *, learning: bool) -> None:
+    """Refuse outputs that would overwrite a source or each other, or can not be written."""
+    taken = {os.path.realpath(path): "a source" for path in config["paths"] if path != "-"}
+    for key in ("predictions", "rejects", "save"):
+        path = config[key]
+        if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+            continue
+        other = taken.setdefault(os.path.realpath(path), f"--{key}")
+        if other != f"--{key}":
+            raise ConfigError(f"--{key} {path} would overwrite {other}: give another name")
+    if learning and config["save"]:
+        _can_save(config["save"])
+
+
+def _can_save(path: str) -> None:
+    """Say before hours of learning, not after, that its result can not be saved."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"--save {path}: the folder {folder} does not exist: make it first")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"--save {path}: it is a folder: name a file in it")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--save {path}: the folder {folder} may not be written to")
+
+
+def new_learner(config: Config, schema: Schema) -> LinearLearner:
+    """Return a started learner with the settings of a configuration."""
+    params = config.table("learner")
+    params["interactions"] = tuple(params["interactions"])
+    try:
+        learner = LinearLearner(**params)
+        learner.start(schema)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return learner
