@@ -36,6 +36,7 @@ ORDER = [
     ["consume"],
     ["config"],
     ["saved"],
+    ["opening"],
     ["run"],
     ["terminal"],
     ["cli"],
