@@ -1,150 +1,116 @@
-"""Vowpal Wabbit text from files and pipes: the bytes cut at line ends, and parsed ahead."""
+"""Vowpal Wabbit text as a source of records for the learner, from files and pipes."""
 
 from __future__ import annotations
 
-import os
-import queue
-import stat
-import threading
-from collections.abc import Iterator
-from typing import BinaryIO, TypeVar
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
+from onlinestack.block import Block
+from onlinestack.io.chunks import Chunk, Chunks
+from onlinestack.io.reader import Bad, Job, Stretch, show
+from onlinestack.io.schema import Kind
 from onlinestack.io.vw_text import VWParser, VWRecords
 
-__all__ = ["VWTextReader"]
-
-T = TypeVar("T")
-
-_CHUNK = 1 << 20
-_LONGEST = 64 << 20
+__all__ = ["VWReader"]
 
 
-class VWTextReader:
-    r"""Read Vowpal Wabbit text from a binary stream.
+class VWReader:
+    """Reader of Vowpal Wabbit text; it has no columns, its records come as parsed features.
 
-    Use it for ``.vw`` files and pipes. The records are the same however the bytes arrive. Reading
-    is lazy, and with ``read_ahead`` two chunks ahead in a thread.
+    Malformed lines are records of what could be read of them, as in Vowpal Wabbit. Records whose
+    importance is negative or not finite are rejected, like those of any source.
 
     Parameters
     ----------
-    stream
-        Anything with ``read``, better ``read1`` (then a pipe's complete lines come out at once),
-        standing at the beginning of a line.
-    parser
-        What reads the lines; None for a ``VWParser()``.
-    batch_size
-        Most records of one ``VWRecords``.
-    offset, line
-        Where the stream stands: bytes and lines before its next byte.
-    read_ahead
-        Parse in a background thread; None does so for regular files.
-
-    Raises
-    ------
-    ValueError
-        When a line is longer than 64 MB, or ``batch_size`` is below 1.
-
-    Examples
-    --------
-    >>> import io
-    >>> reader = VWTextReader(io.BytesIO(b"1 |f a b\n\n-1 |f c"), batch_size=1)
-    >>> [(records.line.tolist(), records.offset.tolist()) for records in reader]
-    [([1], [0]), ([3], [10])]
+    path
+        File (also ``.gz`` or ``.zst``), or ``"-"``.
+    target
+        ``"click"``: labels above 0 become 1 and others 0; ``"raw"``: as written.
     """
 
-    def __init__(
-        self,
-        stream: BinaryIO,
-        parser: VWParser | None = None,
-        *,
-        batch_size: int = 32768,
-        offset: int = 0,
-        line: int = 0,
-        read_ahead: bool | None = None,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
-        self.stream = stream
-        self.parser = parser or VWParser()
-        self.batch_size = batch_size
-        self.offset = offset
-        self.line = line
-        self.read_ahead = _is_file(stream) if read_ahead is None else read_ahead
+    def __init__(self, path: str, target: Literal["click", "raw"] = "click") -> None:
+        self.path = path
+        self.names: tuple[str, ...] = ()
+        self._chunks = Chunks(path, None)
+        self.live = self._chunks.live
+        self._parser = VWParser(target=target)
 
-    def __iter__(self) -> Iterator[VWRecords]:
-        return _ahead(self._parsed()) if self.read_ahead else self._parsed()
+    def kinds(self) -> dict[str, Kind]:
+        """Return nothing: there are no columns."""
+        return {}
 
-    def _texts(self) -> Iterator[bytes]:
-        """Cut the stream behind line ends."""
-        read = getattr(self.stream, "read1", self.stream.read)
-        waiting: list[bytes] = []
-        size = 0
-        while chunk := read(_CHUNK):
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                yield b"".join([*waiting, chunk[:cut]])
-                waiting, size = [], 0
-            waiting.append(chunk[cut:])
-            size += len(chunk) - cut
-            if size > _LONGEST:
-                raise ValueError(
-                    "A line of the Vowpal Wabbit text has more than 64 MB; "
-                    "check that the input is text with one record a line."
-                )
-        if size:
-            yield b"".join(waiting)
+    def jobs(self, wanted: Sequence[str], offset: int | None = None) -> Iterator[Job]:
+        """Return the jobs that parse the file's stretches, in order.
 
-    def _parsed(self) -> Iterator[VWRecords]:
-        offset, line, row = self.offset, self.line, 0
-        for data in self._texts():
-            records = self.parser.parse(data, offset=offset, line=line, row=row)
-            offset += len(data)
-            line = records.lines
-            row += records.block.n
-            for start in range(0, records.block.n, self.batch_size):
-                yield records.rows(start, min(start + self.batch_size, records.block.n))
+        Parameters
+        ----------
+        wanted
+            Names of columns; each comes as None.
+        offset
+            Position of a stretch to go on from.
+        """
+        if offset:
+            self._chunks.go_to(offset)
+        while (chunk := self._chunks.next()) is not None:
+            yield functools.partial(self._decode, chunk, self._chunks.done, len(wanted))
+
+    def _decode(self, chunk: Chunk, done: int, wanted: int) -> Stretch:
+        columns: list[pa.Array | None] = [None] * wanted
+        if chunk.reason is not None:
+            bad = [Bad(0, chunk.reason, show(chunk.data))]
+            return Stretch(chunk.offset, 1, columns, bad, done, parsed=self._parser.parse(b""))
+        records = self._parser.parse(chunk.data)
+        n = records.block.n
+        bad = _bad(records, chunk.data)
+        if bad:
+            records = _without(records, [number for number, _, _ in bad])
+        return Stretch(chunk.offset, n, columns, bad, done, parsed=records)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._chunks.close()
 
 
-def _is_file(stream: BinaryIO) -> bool:
-    """Tell whether a stream reads from a regular file."""
-    try:
-        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except (AttributeError, OSError):
-        return False
+def _bad(records: VWRecords, data: bytes) -> list[Bad]:
+    """Return the records whose importance no learner takes."""
+    weight = records.block.weight
+    rows = np.flatnonzero(~((weight >= 0) & np.isfinite(weight))).tolist()
+    found = []
+    for i in rows:
+        start = int(records.offset[i])
+        line = data[start : data.find(b"\n", start)]
+        found.append(Bad(i, f"importance {weight[i]:g} is no finite number from 0", show(line)))
+    return found
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """Draw items one or two ahead in a thread; its errors surface here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(2)
-    over = threading.Event()
-
-    def put(item: T | None, error: BaseException | None = None) -> None:
-        while not over.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                pass
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if over.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(None, error)
-
-    worker = threading.Thread(target=work, name="vw-text", daemon=True)
-    worker.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        over.set()
-        worker.join()
+def _without(records: VWRecords, rows: list[int]) -> VWRecords:
+    """Return the records without some; the pool of features stays as it is."""
+    keep = np.ones(records.block.n, np.bool_)
+    keep[rows] = False
+    b = records.block
+    block = Block(
+        b.label[keep],
+        b.weight[keep],
+        b.initial[keep],
+        b.row[keep],
+        b.index,
+        b.value,
+        b.names[keep],
+        b.start[keep],
+        b.stop[keep],
+        b.numbers[keep],
+    )
+    return VWRecords(
+        block,
+        records.tag.filter(pa.array(keep)),
+        records.line[keep],
+        records.offset[keep],
+        records.flags[keep],
+        records.lines,
+        records.text,
+        records.names,
+    )

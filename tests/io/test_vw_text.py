@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from onlinestack.io.vw_arrays import BAD_BLOCK, BAD_FEATURE, BAD_LABEL, BAD_NUMBER, FATAL, Lines
 from onlinestack.io.vw_float import read_float
-from onlinestack.io.vw_reader import VWTextReader
+from onlinestack.io.vw_stream import VWTextReader
 from onlinestack.io.vw_text import VWParser, VWRecords
 from onlinestack.kernel import KERNELS, TWINS
 

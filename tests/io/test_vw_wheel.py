@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onlinestack.io.vw_reader import VWTextReader
+from onlinestack.io.vw_stream import VWTextReader
 from onlinestack.io.vw_text import VWParser
 
 pytest.importorskip("vowpalwabbit")
