@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
+from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import getitem
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,6 +49,7 @@ REMEMBERED = 2**16
 """How many hashes of texts are remembered over all fields, for records that come as dicts."""
 LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
+FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
 
 class Encoded(NamedTuple):
@@ -98,7 +101,36 @@ class _Reader:
     edges: list[float]
     hashes: list[int]
     """Of the bins, that of "below all edges" first; empty while there are no edges."""
-    memory: dict[str, int]
+    memory: _Memory
+
+
+class _Memory(dict[Any, int]):
+    """The hashes of texts met lately in a field, and of "missing" as None.
+
+    Other values are hashed each time: 1, 1.0 and True are one key to a dict, but not one text.
+    """
+
+    __slots__ = ("room", "seed")
+
+    def __init__(self, seed: int, room: int) -> None:
+        super().__init__()
+        self.seed, self.room = seed, room
+
+    def __missing__(self, value: Any) -> int:
+        if is_multiple(value):
+            raise TypeError("several features")  # as lists, which have no hash, raise it
+        hashed = uniform_hash(canonical(value), self.seed)
+        if value is None or (type(value) is str and len(value) <= LONGEST_REMEMBERED):
+            if len(self) >= self.room:
+                self.clear()
+            self[value] = hashed
+        return hashed
+
+
+def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
+    seed = field_seed(name)
+    memory = _Memory(seed, room)
+    return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [], memory)
 
 
 class _Pool:
@@ -206,21 +238,28 @@ class Encoder:
     def _lay_out(self) -> None:
         """Derive all that follows from the fields."""
         count, numbers = len(self._names), 0
-        self._known = set(self._names)
+        room = max(16, REMEMBERED // max(count, 1))
+        self._known, self._undecided = set(self._names), "" in self._kinds
         self._readers: list[_Reader] = []
         self._fields_table = np.zeros((count, WIDTH), np.int64)
         self._fields_table[:, NUMBER_COLUMN] = -1
         for j, (name, kind) in enumerate(zip(self._names, self._kinds, strict=True)):
-            seed = field_seed(name)
-            missing = uniform_hash(b"", seed)
-            number = numbers if kind == "number" else -1
+            reader = _reader(name, kind, numbers if kind == "number" else -1, room)
             numbers += kind == "number"
-            self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = seed, missing, number
-            self._readers.append(_Reader(name, kind, seed, missing, number, [], [], {}))
+            row = reader.seed, reader.missing, reader.number
+            self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = row
+            self._readers.append(reader)
         self._plain_seeds = np.array(
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
-        self._memory_room = max(16, REMEMBERED // max(count, 1))
+        self._no_numbers = [math.nan] * numbers
+        categories = [(j, r) for j, r in enumerate(self._readers) if r.kind == "category"]
+        self._category_places = np.array([j for j, _ in categories], np.int64)
+        self._category_names = [reader.name for _, reader in categories]
+        self._memories = [reader.memory for _, reader in categories]
+        others = [(j, r) for j, r in enumerate(self._readers) if r.kind != "category"]
+        self._other_places = np.array([j for j, _ in others], np.int64)
+        self._others = [reader for _, reader in others]
         self._lay_edges()
 
     def _lay_edges(self) -> None:
@@ -371,7 +410,7 @@ class Encoder:
     ) -> Encoded:
         rows = len(first)
         if not self.plain:
-            names = np.full((rows, 1), ord("f"), np.uint8)
+            names = ONE_NAME if rows == 1 else np.full((rows, 1), ord("f"), np.uint8)
             return Encoded(pool.index[:size], pool.value[:size], names, first, last, numbers)
         start, stop = np.empty((2, rows), np.int64)
         pool.value[:size] = 1.0  # plain numbers may have stood here
@@ -436,13 +475,8 @@ class Encoder:
         texts = elements(value) if is_multiple(value) else canonical(value).split()
         return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
 
-    def _stranger(self, name: str, value: Any) -> _Reader:
-        """Return how a field is read that is not known, or known by missing values only."""
-        seed = field_seed(name)
-        return _Reader(name, kind_of(value), seed, uniform_hash(b"", seed), -1, [], [], {})
-
     def meet(self, x: Mapping[Any, Any]) -> None:
-        """Learn fields that are new from a record about to be learned.
+        """Learn the fields that are new in a record about to be learned.
 
         Without effect when the encoder was given its fields.
 
@@ -453,9 +487,9 @@ class Encoder:
         """
         if not self.growing:
             return
-        known, changed = self._known, False
-        if x.keys() <= known and "" not in self._kinds:
+        if x.keys() <= self._known and not self._undecided:
             return
+        changed = False
         kinds = dict(zip(self._names, self._kinds, strict=True))
         for key, value in x.items():
             name = key if isinstance(key, str) else str(key)
@@ -486,59 +520,66 @@ class Encoder:
             fields that are absent are missing; others are ignored when the encoder was given
             its fields, and hashed when it was not. Neither kept nor changed.
         """
-        numbers = np.full((1, self.bins.count), math.nan)
-        plain = numbers[0]
-        index: list[int] = []
-        readers: list[_Reader] = self._readers
-        if self.growing and not (x.keys() <= self._known and "" not in self._kinds):
-            x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
-            readers = [
-                reader if reader.kind else self._stranger(reader.name, x.get(reader.name))
-                for reader in readers
-            ]
-            readers += [self._stranger(name, x[name]) for name in x if name not in self._known]
+        if x.keys() <= self._known and not self._undecided:
+            try:
+                return self._encode_singles(x)
+            except TypeError:  # a list, or a text field
+                return self._encode_any(x, self._readers)
+        x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
+        readers = self._readers
+        if self.growing:
+            readers = [r if r.kind else _reader(r.name, kind_of(x.get(r.name))) for r in readers]
+            readers += [_reader(name, kind_of(x[name])) for name in x if name not in self._known]
             readers.sort(key=lambda reader: reader.name)
-        elif not self.growing and not all(type(key) is str for key in x):
-            x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
-        get = x.get
-        for reader in readers:
-            value: Any = get(reader.name)
+        return self._encode_any(x, readers)
+
+    def _encode_singles(self, x: Mapping[Any, Any]) -> Encoded:
+        """Encode a record with one value a field, in as few steps of the interpreter as it takes.
+
+        Raises
+        ------
+        TypeError
+            When a value is a list or a field a text.
+        """
+        pool, size = self._pool_of_one, len(self._names)
+        pool.features(size + (len(self._no_numbers) if self.plain else 0))
+        numbers = self._no_numbers.copy()
+        hashes = array("I", map(getitem, self._memories, map(x.get, self._category_names)))
+        pool.index[self._category_places] = np.frombuffer(hashes, np.uint32)
+        others = array("I")
+        for reader in self._others:
+            value: Any = x.get(reader.name)
             kind = type(value)
-            if kind is str and reader.kind == "category":
-                known = reader.memory.get(value)
-                index.append(self._remember(reader, value) if known is None else known)
-            elif reader.hashes and (kind is float or kind is int):
-                if -LARGEST <= value <= LARGEST:
-                    number = float(value)
-                    index.append(reader.hashes[bisect_right(reader.edges, number)])
-                    plain[reader.number] = number
-                else:
-                    index.append(reader.missing)
-            elif value is None:
-                index.append(reader.missing)
-            elif reader.kind == "text" or is_multiple(value):
+            if value is None:
+                others.append(reader.missing)
+            elif (kind is float or kind is int) and reader.hashes and -LARGEST <= value <= LARGEST:
+                number = float(value)
+                others.append(reader.hashes[bisect_right(reader.edges, number)])
+                numbers[reader.number] = number
+            elif reader.number < 0 or is_multiple(value):
+                raise TypeError("several features")
+            else:
+                hashed, numbers[reader.number] = self._hash(reader, value)
+                others.append(hashed)
+        pool.index[self._other_places] = np.frombuffer(others, np.uint32)
+        return self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
+
+    def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
+        index: list[int] = []
+        numbers = self._no_numbers.copy()
+        for reader in readers:
+            value: Any = x.get(reader.name)
+            if reader.kind == "text" or is_multiple(value):
                 index += self._several_of(reader, value)
             else:
                 hashed, number = self._hash(reader, value)
                 index.append(hashed)
                 if reader.number >= 0:
-                    plain[reader.number] = number
-        return self._encoded_one(index, numbers)
-
-    def _remember(self, reader: _Reader, value: str) -> int:
-        hashed = uniform_hash(canonical(value), reader.seed)
-        if len(value) <= LONGEST_REMEMBERED:
-            if len(reader.memory) >= self._memory_room:
-                reader.memory.clear()
-            reader.memory[value] = hashed
-        return hashed
-
-    def _encoded_one(self, index: list[int], numbers: NDArray[np.float64]) -> Encoded:
+                    numbers[reader.number] = number
         pool, size = self._pool_of_one, len(index)
-        pool.features(size + (numbers.size if self.plain else 0))
+        pool.features(size + (len(numbers) if self.plain else 0))
         pool.index[:size] = index
-        first, last = np.zeros((1, 1), np.int64), np.full((1, 1), size, np.int64)
-        return self._encoded(pool, first, last, numbers, size)
+        return self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
 
     # learning
 
