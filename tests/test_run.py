@@ -154,6 +154,49 @@ def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, seed, sink
     assert [untimed(c) for c in checkpoints] == [untimed(c) for c in unbroken.checkpoints]
 
 
+def write_as(path, n=400):
+    """Write a log in the format that the suffix names."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    draw = random.Random(7)
+    site = [f"s{draw.randrange(9)}" for _ in range(n)]
+    price = [None if draw.random() < 0.1 else draw.random() for _ in range(n)]
+    click = [None if draw.random() < 0.1 else draw.randrange(2) for _ in range(n)]
+    table = pa.table({"click": click, "site": site, "price": price})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=150)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=130)
+    elif path.name.endswith(".csv.gz"):
+        with pa.CompressedOutputStream(str(path), "gzip") as file:
+            pyarrow.csv.write_csv(table, file)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    else:
+        rows = zip(click, site, price, strict=True)
+        labels = {None: "", 0: "-1", 1: "1"}
+        path.write_text("".join(f"{labels[y]} |f {a} p:{b or 0}\n" for y, a, b in rows))
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.csv.gz", "x.jsonl", "x.vw"])
+def test_every_format_can_be_resumed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    options = {"label": None} if name == "x.vw" else {}
+    path = write_as(tmp_path / name)
+    _, whole = go(path, predictions="p.csv", save="m", **options)
+    expected = [Path(file).read_bytes() for file in ("p.csv", "m")]
+    stops = sorted(random.Random(name).sample(range(1, 400), 4))
+    go(path, predictions="p.csv", save="m", limit=stops[0], **options)
+    for stop in [*stops[1:], None]:
+        _, heard = go(resume="m", limit=stop, label=None, bits=None)
+    assert untimed(heard.result) == untimed(whole.result)
+    assert [Path(file).read_bytes() for file in ("p.csv", "m")] == expected
+
+
 def test_parquet_predictions_go_on_in_numbered_parts(clicks, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -404,6 +447,20 @@ def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path):
     assert finish(start("learn", "--resume", "m", "--quiet", cwd=there)) == 0
     for name in ("p.csv", "bad.jsonl", "m"):
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
+
+
+def test_a_pipe_that_is_sent_again_can_be_resumed(tmp_path):
+    clicks = write(tmp_path / "a.csv", 200)
+    options = ("--label", "click", "--quiet", "--rejects", "bad", "-p", "p.csv")
+    outputs = []
+    for limits in ([200], [77, 150, 200]):
+        for i, limit in enumerate(limits):
+            more = ("--resume", "m") if i else ("-", *options, "-f", "m")
+            with clicks.open() as stdin:
+                process = start("learn", *more, "--limit", limit, stdin=stdin, cwd=tmp_path)
+                assert finish(process) == 0
+        outputs.append([(tmp_path / name).read_bytes() for name in ("p.csv", "bad", "m")])
+    assert outputs[0] == outputs[1]
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path):
