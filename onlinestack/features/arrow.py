@@ -14,8 +14,7 @@ import pyarrow.compute as pc  # noqa: TID253
 from numpy.typing import NDArray
 
 from onlinestack.features.columns import (
-    BYTES_32,
-    BYTES_64,
+    BYTES,
     CODES,
     FLOATS,
     HOW,
@@ -24,12 +23,12 @@ from onlinestack.features.columns import (
     MISSING_HASH,
     NOTHING,
     NUMBER_COLUMN,
-    NUMBER_TEXT_32,
-    NUMBER_TEXT_64,
+    NUMBER_TEXT,
     NUMBERS,
+    OFFSETS,
     SEED,
-    TOKENS_32,
-    TOKENS_64,
+    TOKENS,
+    VALUES,
     WIDTH,
     encode_rows,
 )
@@ -57,11 +56,7 @@ _INTEGERS = {
 _FLOATS = {pa.types.lib.Type_HALF_FLOAT, pa.types.lib.Type_FLOAT, pa.types.lib.Type_DOUBLE}
 _NARROW = {pa.types.lib.Type_STRING, pa.types.lib.Type_BINARY}
 _WIDE = {pa.types.lib.Type_LARGE_STRING, pa.types.lib.Type_LARGE_BINARY}
-_BYTES = {
-    "category": (BYTES_32, BYTES_64),
-    "text": (TOKENS_32, TOKENS_64),
-    "number": (NUMBER_TEXT_32, NUMBER_TEXT_64),
-}
+_BYTES = {"category": BYTES, "text": TOKENS, "number": NUMBER_TEXT}
 _BOOLEANS = pa.array(np.array(["false", "true"]))  # from a list would import pandas
 _INT32, _INT64, _FLOAT64 = pa.int32(), pa.int64(), pa.float64()
 
@@ -93,9 +88,10 @@ def describe(
         type_id = array.type.id
         if array.null_count == len(array):
             return [NOTHING, 0, 0, 0, 0, 0]
-        if type_id in _NARROW or type_id in _WIDE:
-            wide = type_id in _WIDE
-            return _flat(array, _BYTES[kind][wide], keep)
+        if type_id in _NARROW:
+            return _flat(array, _BYTES[kind], keep)
+        if type_id in _WIDE:
+            return _narrowed(array, _BYTES[kind], keep)
         if type_id in _INTEGERS or type_id in _FLOATS:
             if kind == "number":
                 return _flat(array.cast(_FLOAT64, safe=False), NUMBERS, keep)
@@ -138,6 +134,23 @@ def _flat(array: pa.Array, how: int, keep: list[Any]) -> list[int]:
     values = 0 if others[-1] is None else others[-1].address
     offsets = others[0].address if len(others) > 1 else 0
     return [how, values, offsets, known, array.offset, 0]
+
+
+def _narrowed(array: pa.Array, how: int, keep: list[Any]) -> list[int]:
+    """Describe text whose offsets are 64 bits wide, giving it narrow ones from its first byte."""
+    row = _flat(array, how, keep)
+    wide = np.frombuffer(array.buffers()[1], np.int64)
+    wide = wide[array.offset : array.offset + len(array) + 1]
+    if wide[-1] - wide[0] >= 2**31:
+        raise ValueError(
+            f"A batch of {len(array)} rows has 2 GiB of text or more in one column; expected less: "
+            "read it in smaller batches."
+        )
+    narrow = (wide - wide[0]).astype(np.int32)
+    keep.append(narrow)
+    row[VALUES] += int(wide[0])
+    row[OFFSETS] = narrow.ctypes.data - 4 * array.offset  # where row 0 would find its own
+    return row
 
 
 def _coded(codes: pa.Array, hashes: NDArray[np.uint32], keep: list[Any]) -> list[int]:

@@ -18,8 +18,7 @@ from onlinestack.kernel import array_at, kernel
 from onlinestack.murmur import murmur_at, uniform_hash
 
 __all__ = [
-    "BYTES_32",
-    "BYTES_64",
+    "BYTES",
     "CODES",
     "COUNT",
     "EDGE",
@@ -33,14 +32,12 @@ __all__ = [
     "NOTHING",
     "NUMBERS",
     "NUMBER_COLUMN",
-    "NUMBER_TEXT_32",
-    "NUMBER_TEXT_64",
+    "NUMBER_TEXT",
     "OFFSETS",
     "PADDING",
     "SEED",
     "SHIFT",
-    "TOKENS_32",
-    "TOKENS_64",
+    "TOKENS",
     "VALID",
     "VALUES",
     "WIDTH",
@@ -52,17 +49,14 @@ __all__ = [
 (
     NOTHING,  # all missing
     CODES,  # int32 codes into uint32 hashes, whose first is that of "missing"
-    BYTES_32,  # bytes with int32 offsets
-    BYTES_64,  # bytes with int64 offsets
+    BYTES,  # bytes with int32 offsets
     INTEGERS,  # int64, hashed as printed
     FLOATS,  # float64, hashed as printed
     NUMBERS,  # float64, in bins
-    NUMBER_TEXT_32,  # numbers as text with int32 offsets, in bins
-    NUMBER_TEXT_64,
-    TOKENS_32,  # bytes with int32 offsets, split at white space: several features
-    TOKENS_64,
+    NUMBER_TEXT,  # numbers as text with int32 offsets, in bins
+    TOKENS,  # bytes with int32 offsets, split at white space: several features
     LIST,  # int64 offsets into uint32 hashes of the elements: several features
-) = range(12)
+) = range(9)
 """How the values of a column are read."""
 
 (
@@ -116,16 +110,16 @@ def _features(
         if value.is_integer() and abs(value) < 2**63:
             return [uniform_hash(str(int(value)).encode(), seed)], math.nan, False
         return missing if math.isnan(value) else ([0], math.nan, True)
-    wide = np.int32 if how in (BYTES_32, NUMBER_TEXT_32, TOKENS_32) else np.int64
+    wide = np.int64 if how == LIST else np.int32
     start = _item(column[OFFSETS], at, wide)
     stop = _item(column[OFFSETS], at + 1, wide)
     if how == LIST:
         elements = [_item(column[HASHES], i, np.uint32) for i in range(start, stop)]
         return elements or missing[0], math.nan, False
     text = ctypes.string_at(column[VALUES] + start, stop - start) if stop > start else b""
-    if how in (BYTES_32, BYTES_64):
+    if how == BYTES:
         return [uniform_hash(text, seed)], math.nan, False
-    if how in (TOKENS_32, TOKENS_64):
+    if how == TOKENS:
         return [uniform_hash(token, seed) for token in text.split() or [b""]], math.nan, False
     status, value = number_of(text)
     if status == TEXT:
@@ -163,7 +157,7 @@ def _count_features(table: Any, start: int, stop: int, counts: Any) -> None:
     empty = np.empty(0)
     for row in range(start, stop):
         counts[row - start] = sum(
-            len(_features(column, row, empty, empty)[0]) if column[HOW] >= TOKENS_32 else 1
+            len(_features(column, row, empty, empty)[0]) if column[HOW] >= TOKENS else 1
             for column in columns
         )
 
@@ -234,16 +228,12 @@ def count_features(table: Any, start: int, stop: int, counts: Any) -> None:
     for j in range(len(table)):
         column = table[j]
         how, shift = column[HOW], column[SHIFT]
-        if how == TOKENS_32:
-            offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
-            _count_tokens(column, offsets, start, stop, counts)
-        elif how == TOKENS_64:
-            wide_offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
-            _count_tokens(column, wide_offsets, start, stop, counts)
+        if how == TOKENS:
+            _count_tokens(column, start, stop, counts)
         elif how == LIST:
-            wide_offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
+            offsets = array_at(column[OFFSETS], shift + stop + 1, np.int64)
             for i in range(start, stop):
-                size = wide_offsets[shift + i + 1] - wide_offsets[shift + i]
+                size = offsets[shift + i + 1] - offsets[shift + i]
                 size *= _is_valid(column[VALID], shift + i)
                 counts[i - start] += max(size, 1) - 1
 
@@ -268,9 +258,10 @@ def _next_token(text: Any, at: Any, stop: Any) -> Any:
 
 
 @kernel()
-def _count_tokens(column: Any, offsets: Any, start: int, stop: int, counts: Any) -> None:
+def _count_tokens(column: Any, start: int, stop: int, counts: Any) -> None:
     shift = column[SHIFT]
-    text = array_at(column[VALUES], offsets[shift + stop], np.uint8)
+    offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
+    text = array_at(column[VALUES], np.int64(offsets[shift + stop]), np.uint8)
     for i in range(start, stop):
         if _is_valid(column[VALID], shift + i) == 0:
             continue
@@ -350,9 +341,10 @@ def _fill_codes(
 
 @kernel()
 def _fill_bytes(
-    column: Any, offsets: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+    column: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
 ) -> None:
     shift, valid, text = column[SHIFT], column[VALID], column[VALUES]
+    offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
     seed = np.uint32(column[SEED])
     for i in range(start, stop):
         first: Any = np.int64(offsets[shift + i])
@@ -366,7 +358,6 @@ def _fill_bytes(
 @kernel()
 def _fill_number_text(
     column: Any,
-    offsets: Any,
     edges: Any,
     hashes: Any,
     start: int,
@@ -381,6 +372,7 @@ def _fill_number_text(
     found: int,
 ) -> int:
     shift, valid, text = column[SHIFT], column[VALID], column[VALUES]
+    offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
     seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
     edge, count, bins = column[EDGE], column[COUNT], column[HASH]
     k = column[NUMBER_COLUMN]
@@ -490,10 +482,11 @@ def _fill_printed(
 
 @kernel()
 def _fill_tokens(
-    column: Any, offsets: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
+    column: Any, start: int, stop: int, j: int, place: Any, index: Any, base: int
 ) -> None:
     shift, seed = column[SHIFT], np.uint32(column[SEED])
-    text = array_at(column[VALUES], offsets[shift + stop], np.uint8)
+    offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
+    text = array_at(column[VALUES], np.int64(offsets[shift + stop]), np.uint8)
     for i in range(start, stop):
         last: Any = np.int64(offsets[shift + i + 1])
         first = at = last
@@ -553,48 +546,33 @@ def encode_rows(
         high = min(low + TILE, stop)
         for j in range(len(table)):
             column = table[j]
-            how, end = column[HOW], column[SHIFT] + high + 1
+            how = column[HOW]
             if how == CODES:
                 _fill_codes(column, low, high, j, place, index, start)
-            elif how == BYTES_32:
-                narrow = array_at(column[OFFSETS], end, np.int32)
-                _fill_bytes(column, narrow, low, high, j, place, index, start)
-            elif how == BYTES_64:
-                wide = array_at(column[OFFSETS], end, np.int64)
-                _fill_bytes(column, wide, low, high, j, place, index, start)
+            elif how == BYTES:
+                _fill_bytes(column, low, high, j, place, index, start)
             elif how == NUMBERS:
                 _fill_numbers(
                     column, edges, hashes, low, high, j, place, index, start, numbers, scratch
                 )
-            elif how == NUMBER_TEXT_32:
-                narrow = array_at(column[OFFSETS], end, np.int32)
+            elif how == NUMBER_TEXT:
                 found = _fill_number_text(
-                    column, narrow, edges, hashes, low, high, j, place, index, start, numbers,
-                    flagged, scratch, found,
-                )  # fmt: skip
-            elif how == NUMBER_TEXT_64:
-                wide = array_at(column[OFFSETS], end, np.int64)
-                found = _fill_number_text(
-                    column, wide, edges, hashes, low, high, j, place, index, start, numbers,
-                    flagged, scratch, found,
+                    column, edges, hashes, low, high, j, place, index, start, numbers, flagged,
+                    scratch, found,
                 )  # fmt: skip
             elif how == INTEGERS or how == FLOATS:
                 found = _fill_printed(
                     column, low, high, j, place, index, start, flagged, scratch, found
                 )
-            elif how == TOKENS_32:
-                narrow = array_at(column[OFFSETS], end, np.int32)
-                _fill_tokens(column, narrow, low, high, j, place, index, start)
-            elif how == TOKENS_64:
-                wide = array_at(column[OFFSETS], end, np.int64)
-                _fill_tokens(column, wide, low, high, j, place, index, start)
+            elif how == TOKENS:
+                _fill_tokens(column, low, high, j, place, index, start)
             elif how == LIST:
                 _fill_list(column, low, high, j, place, index, start)
             else:
                 missing = np.uint32(column[MISSING_HASH])
                 for i in range(low, high):
                     index[place[i - start] + j] = missing
-            if column[NUMBER_COLUMN] >= 0 and (how < NUMBERS or how > NUMBER_TEXT_64):
+            if column[NUMBER_COLUMN] >= 0 and (how < NUMBERS or how > NUMBER_TEXT):
                 for i in range(low, high):
                     numbers[i - start, column[NUMBER_COLUMN]] = np.nan
     return found

@@ -26,8 +26,7 @@ from onlinestack.features.columns import (
     NUMBER_COLUMN,
     PADDING,
     SEED,
-    TOKENS_32,
-    TOKENS_64,
+    TOKENS,
     WIDTH,
     count_features,
     encode_rows,
@@ -318,7 +317,7 @@ class Encoder:
             table[:, :DESCRIBED] = rows
         self._columns, self._table, self._keep = columns, table, keep
         how = table[:, 0]
-        self._several = bool(np.isin(how, (TOKENS_32, TOKENS_64, LIST)).any())
+        self._several = bool(np.isin(how, (TOKENS, LIST)).any())
 
     def encode(self, columns: list[Any], start: int, stop: int) -> Encoded:
         """Return the features of the rows ``start`` to ``stop`` of a batch.
