@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -164,8 +165,9 @@ def learn(config: Config) -> int:
 
     _need_source(config, "learn")
     _need_one_stdout(config)
-    with _logging(config):
-        return Run(config, _report(config)).go()
+    report = _report(config)
+    with _logging(config, report):
+        return Run(config, report).go()
 
 
 @_command("learner", "resume", "save", "save_every", "preset")
@@ -184,8 +186,9 @@ def predict(config: Config) -> int:
     _need_one_stdout(config)
     if not config["load"]:
         raise ConfigError("predict needs a model: add -i FILE, as saved by learn -f FILE")
-    with _logging(config):
-        return Run(config, _report(config), learning=False).go()
+    report = _report(config)
+    with _logging(config, report):
+        return Run(config, report, learning=False).go()
 
 
 @_command()
@@ -202,7 +205,7 @@ def config(config: Config) -> int:
     """
     from onlinestack.opening import describe
 
-    with _logging(config):
+    with _logging(config, _report(config)):
         typer.echo(describe(config), nl=False)
     return 0
 
@@ -316,25 +319,20 @@ def _report(config: Config) -> Any:
     return terminal.QuietReport() if config["quiet"] else terminal.TableReport()
 
 
-class _logging:
-    """Send the library's log to stderr while a command runs."""
+@contextmanager
+def _logging(config: Config, report: Any) -> Iterator[None]:
+    """Let the report tell what the library logs, so that it does not run into the live line."""
+    import logging
 
-    def __init__(self, config: Config) -> None:
-        self._level = ("WARNING", "INFO", "DEBUG")[min(config["verbose"], 2)]
-
-    def __enter__(self) -> None:
-        import logging
-
-        self._handler = logging.StreamHandler()
-        self._handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        logger = logging.getLogger("onlinestack")
-        logger.setLevel(self._level)
-        logger.addHandler(self._handler)
-
-    def __exit__(self, *_: object) -> None:
-        import logging
-
-        logging.getLogger("onlinestack").removeHandler(self._handler)
+    handler = logging.Handler()
+    handler.emit = lambda record: report.note(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("onlinestack")
+    logger.setLevel(("WARNING", "INFO", "DEBUG")[min(config["verbose"], 2)])
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class _NoPandas:
