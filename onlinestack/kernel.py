@@ -11,9 +11,9 @@ No ``fastmath``: it reorders sums and may drop tests for NaN, and replays would 
 update rules are chosen by integer codes inside one kernel, never passed as functions: a function
 argument compiles anew in every process and never hits the cache.
 
-Compiled code is kept in the user's cache folder, in a folder whose name hashes the source of the
-kernel's module and of every module of the package it imports. numba's own cache looks at one
-file only and goes stale when a callee in another file changes.
+Compiled code is kept in the user's cache folder, in a folder whose name hashes the source of all
+kernels. numba's own cache looks at one file only and goes stale when a callee, or the order of a
+tuple's fields, changes in another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import ctypes.util
 import functools
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +52,6 @@ TWINS: bool = os.environ.get("ONLINESTACK_TWINS", "") == "1"
 """Whether every kernel of this process is its plain twin."""
 
 _PACKAGE = Path(__file__).parent
-_IMPORT = re.compile(rb"^\s*(?:from|import)\s+onlinestack\.([a-z_.]+)", re.MULTILINE)
 
 
 class Kernel(NamedTuple):
@@ -110,26 +108,13 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _sources(path: Path) -> frozenset[Path]:
-    """Return the module's file and, transitively, those of the package's modules it imports."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        here = waiting.pop()
-        if here in found or not here.is_file():
-            continue
-        found.add(here)
-        for name in _IMPORT.findall(here.read_bytes()):
-            stem = _PACKAGE.joinpath(*name.decode().split("."))
-            waiting += [stem.with_suffix(".py"), stem / "__init__.py"]
-    return frozenset(found)
-
-
-@functools.cache
-def _stamp(path: Path) -> str:
+def _stamp(package: Path = _PACKAGE) -> str:
+    """Return the digest of every module that has a kernel or a tuple that kernels take apart."""
     digest = hashlib.blake2b(digest_size=12)
-    for source in sorted(_sources(path) | {Path(__file__)}):
-        digest.update(source.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        text = path.read_bytes()
+        if b"onlinestack.kernel" in text or b"NamedTuple" in text:
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + text)
     return digest.hexdigest()
 
 
@@ -152,13 +137,15 @@ def cache_folder() -> Path | None:
 def compiled_before(module_file: str) -> bool:
     """Tell whether kernels of a module (given by its ``__file__``) are in the cache already."""
     folder = cache_folder()
-    return TWINS or (folder is not None and (folder / _stamp(Path(module_file))).is_dir())
+    if TWINS or folder is None:
+        return TWINS
+    return any((folder / _stamp()).glob(f"{Path(module_file).stem}.*"))
 
 
 if TWINS:
 
     def _compile(function: Any, allocates: bool) -> Any:
-        return function
+        return _quiet(function)
 
     def array_at(address: Any, count: Any, dtype: Any) -> Any:
         """Return ``count`` items of ``dtype`` that lie at a memory address, without copying."""
@@ -185,9 +172,11 @@ else:
 
     class _Locator(caching._CacheLocator):
         def __init__(self, py_func: Any, py_file: str) -> None:
-            self._stamp = _stamp(Path(py_file))
+            self._stamp = _stamp()
+            if _PACKAGE not in Path(py_file).parents:
+                self._stamp += hashlib.blake2b(Path(py_file).read_bytes()).hexdigest()[:8]
             self._line = py_func.__code__.co_firstlineno
-            self._folder = str((cache_folder() or Path(os.devnull)) / self._stamp)
+            self._folder = str((cache_folder() or Path(os.devnull)) / _stamp())
 
         def get_cache_path(self) -> str:
             return self._folder

@@ -19,7 +19,7 @@ from onlinestack.features.encoder import Encoder
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, link_all
-from onlinestack.linear.updates import Rule
+from onlinestack.linear.rule import Rule
 from onlinestack.metrics import Scoreboard
 
 if TYPE_CHECKING:
@@ -287,8 +287,6 @@ class LinearLearner(base.Classifier):
 
     def _block(self, batch: Batch, start: int, stop: int) -> Block:
         _, encoder = self._started()
-        if batch.features is not None:
-            return batch.features.rows(start, stop)
         return encoder.block(batch, start, stop)
 
     def _quantum(
@@ -314,9 +312,15 @@ class LinearLearner(base.Classifier):
 
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
         _, encoder = self._started()
-        block = encoder.encode_one(x)
-        block.label[0] = np.nan if y is None else float(y)
-        block.weight[0] = w
+        if LEARN in op:
+            encoder.meet(x)
+        block = Block(
+            np.array([np.nan if y is None else y], np.float32),
+            np.array([w], np.float32),
+            np.zeros(1, np.float32),
+            np.zeros(1, np.int64),
+            *encoder.encode_one(x),
+        )
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         p, scores = np.empty(1, np.float32), np.empty(1, np.float32)
         self._quantum(block, tape, p, scores)
@@ -445,7 +449,8 @@ def load(path: str | Path) -> LinearLearner:
     learner = meta.get("learner", {})
     if learner.get("kind") != LinearLearner.__name__:
         raise snapshot.SnapshotError(f"{path} holds no linear learner; give a file saved by `save`")
-    params: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in learner["params"].items()}
+    params: dict[str, Any] = dict(learner["params"])
+    params["interactions"] = tuple(params["interactions"])
     model = LinearLearner(**params)
     model.start(None if learner["schema"] is None else Schema.from_dict(learner["schema"]))
     model.restore(arrays, learner)

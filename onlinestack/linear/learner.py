@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, PREDICT, Block, Tape
 from onlinestack.kernel import kernel
-from onlinestack.linear import updates
 from onlinestack.linear.interactions import (
     CONSTANT,
     Reads,
@@ -19,17 +18,23 @@ from onlinestack.linear.interactions import (
     sum_of_squares,
     term_table,
 )
-from onlinestack.linear.updates import (
+from onlinestack.linear.losses import loss_of
+from onlinestack.linear.rule import (
     CLOCK,
+    GD,
     HIGH,
     KAPPA,
+    KEPT,
     LOW,
+    NORMS,
+    PISTOL,
+    SCALE,
     SHARED,
+    TOTAL,
     Rule,
     finalize,
-    learn,
-    predict,
 )
+from onlinestack.linear.updates import learn, look_again, predict
 
 __all__ = ["LinearMember", "walk"]
 
@@ -81,6 +86,35 @@ def longest_list(names: Any, start: Any, stop: Any, reads: Any) -> Any:
     return longest
 
 
+@kernel()
+def _put(
+    action: Any,
+    r: Any,
+    now: Any,
+    p: Any,
+    label: Any,
+    weight: Any,
+    shared: Any,
+    rule: Any,
+    raw: Any,
+    score: Any,
+    loss: Any,
+) -> None:
+    """Write a row's raw sum and score; as Vowpal Wabbit also its loss.
+
+    There a learning step overwrites what the predicting one wrote: the raw sum and the loss
+    always, the score unless the rule is one that predicts and learns in two calls.
+    """
+    raw[r] = now
+    if action == PREDICT or rule.update == GD or rule.update == PISTOL:
+        score[r] = p
+    if rule.with_label:
+        loss[r] = ZERO
+        if weight[r] > ZERO and not np.isnan(label[r]):
+            low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
+            loss[r] = np.float32(loss_of(rule.loss, p, label[r], low, high) * weight[r])
+
+
 def _walk_plain(
     op: Any,
     tape_row: Any,
@@ -100,6 +134,7 @@ def _walk_plain(
     scratch: Scratch,
     raw: Any,
     score: Any,
+    loss: Any,
 ) -> None:
     """Take the steps of a tape: predict rows into ``raw`` and ``score``, learn rows.
 
@@ -115,10 +150,11 @@ def _walk_plain(
         if action == LEARN and rule.track:
             shared[LOW] = min(shared[LOW], label[r])
             shared[HIGH] = max(shared[HIGH], label[r])
+        if action == LEARN and weight[r] > ZERO:
+            now = look_again(n, slots, values, FIRST, now, weight[r], weights, norm, rule)
         p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
         if action == PREDICT or rule.with_label:
-            raw[r] = now
-            score[r] = p
+            _put(action, r, now, p, label, weight, shared, rule, raw, score, loss)
         if action == LEARN and weight[r] > ZERO:
             squares = ZERO
             if rule.invariant and not rule.adaptive and not rule.normalized:
@@ -161,6 +197,7 @@ def walk(
     scratch: Any,
     raw: Any,
     score: Any,
+    loss: Any,
 ) -> None:
     """Take the steps with one row of foresight.
 
@@ -213,10 +250,11 @@ def walk(
         if learns and rule.track:
             shared[LOW] = min(shared[LOW], np.float64(label[r]))
             shared[HIGH] = max(shared[HIGH], np.float64(label[r]))
+        if learns and weight[r] > ZERO:
+            now = look_again(n, slots, values, FIRST, now, weight[r], weights, norm, rule)
         p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
         if not learns or rule.with_label:
-            raw[r] = now
-            score[r] = p
+            _put(op[step], r, now, p, label, weight, shared, rule, raw, score, loss)
         if learns and weight[r] > ZERO:
             squares = ZERO
             if rule.invariant and not rule.adaptive and not rule.normalized:
@@ -293,19 +331,20 @@ class LinearMember:
         self.weights = np.zeros((int(rule.mask) + 1) * width, np.float32)
         if initial_weight:
             self.weights[::width] = initial_weight
-        if initial_t > 0 and rule.adaptive:
-            self.weights[int(updates.G) :: width] = initial_t
+        if initial_t > 0 and rule.adaptive and rule.update == GD:
+            self.weights[1::width] = initial_t
         if constant_weight:
             at = (CONSTANT * reads.spread & int(rule.mask)) * width
             self.weights[at] = constant_weight
         self.shared = np.zeros(SHARED)
         self.shared[[LOW, HIGH, CLOCK, KAPPA]] = low, high, initial_t, 1.0
         self.norms = np.zeros((reads.spread, 3))
-        self.norms[0, [updates.NORMS, updates.TOTAL]] = initial_t
-        self.norms[:, updates.SCALE] = 1.0
+        self.norms[0, [NORMS, TOTAL]] = initial_t
+        self.norms[:, SCALE] = 1.0
         self._scratch = Scratch.of(256, reads.terms.shape[1])
         self.raw = np.zeros(0, np.float32)
         self.score = np.zeros(0, np.float32)
+        self.loss = np.zeros(0, np.float32)
 
     def run(self, block: Block, tape: Tape) -> None:
         """Walk the tape over a block; `score` and `raw` then hold the rows that were predicted."""
@@ -314,6 +353,7 @@ class LinearMember:
         if len(self.score) < block.n:
             self.raw = np.zeros(max(4096, block.n), np.float32)
             self.score = np.zeros(max(4096, block.n), np.float32)
+            self.loss = np.zeros(max(4096, block.n), np.float32)
         need = longest_list(block.names, block.start, block.stop, self.reads)
         if need > self._scratch.slots.shape[1]:
             self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
@@ -336,6 +376,7 @@ class LinearMember:
             self._scratch,
             self.raw,
             self.score,
+            self.loss,
         )
 
     def _expand(self, block: Block) -> None:
@@ -357,10 +398,11 @@ class LinearMember:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: only slots that differ from their start."""
         table = self.weights.reshape(-1, 1 << int(self.rule.shift))
-        used = np.flatnonzero(table[:, : int(updates.D)].any(axis=1))
+        kept = KEPT[self.rule.update]
+        used = np.flatnonzero(table[:, :kept].any(axis=1))
         arrays = {
             "slot": used.astype(np.uint32),
-            "weight": table[used, : int(updates.D)],
+            "weight": table[used, :kept],
             "shared": self.shared,
             "norms": self.norms,
         }
@@ -370,7 +412,7 @@ class LinearMember:
         """Take back a state that `state` returned."""
         table = self.weights.reshape(-1, 1 << int(self.rule.shift))
         table[:] = 0
-        table[arrays["slot"], : int(updates.D)] = arrays["weight"]
+        table[arrays["slot"], : KEPT[self.rule.update]] = arrays["weight"]
         self.shared[:] = arrays["shared"]
         self.norms[:] = arrays["norms"]
         if meta["seen"]:

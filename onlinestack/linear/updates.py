@@ -1,126 +1,22 @@
 """Update rules: what a prediction sums, and what a label changes.
 
 A rule reads the working list that `interactions.gather` wrote; it knows neither namespaces nor
-pairs. Weights are one float32 array of ``slots * width`` numbers, the numbers of one slot side
-by side, so that a slot is one cache line.
-
-References
-----------
-[^1]: Duchi, J., Hazan, E. and Singer, Y. (2011). Adaptive subgradient methods. JMLR.
-[^2]: Ross, S., Mineiro, P. and Langford, J. (2013). Normalized online learning. UAI.
-[^3]: Karampatziakis, N. and Langford, J. (2011). Online importance weight aware updates. UAI.
-[^4]: Langford, J., Li, L. and Zhang, T. (2009). Sparse online learning via truncated gradient.
+pairs. Weights are one float32 array, the numbers of one slot side by side, so that a slot is one
+cache line.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from onlinestack.kernel import kernel, pow32
-from onlinestack.linear.losses import (
-    Loss,
-    derivative,
-    importance_update,
-    loss_of,
-    plain_update,
-    squared_gradient,
-)
+from onlinestack.kernel import kernel
+from onlinestack.linear.descent import descend
+from onlinestack.linear.leader import bet, learn_coin, learn_ftrl, learn_pistol, refresh
+from onlinestack.linear.rule import COIN, FTRL, GAMMA, GD, KAPPA, PISTOL, truncated
 
-__all__ = ["GAMMA", "HIGH", "KAPPA", "LOW", "UPDATES", "Rule", "finalize", "learn", "predict"]
-
-GD = 0
-UPDATES = {"gd": GD}
-"""Families of update rules and their codes."""
-
-WIDTHS = {GD: 4}
-"""Numbers a slot has: for ``gd`` the weight, its adaptive sum, its scale and a scratch rate."""
-
-W, G, N, D = (np.uint64(place) for place in range(4))
-LOW, HIGH, CLOCK, GAMMA, KAPPA = range(5)
-SHARED = 5
-"""Places in the shared state: clamp range, labelled weight so far, gravity, contraction."""
-NORMS, TOTAL, SCALE = range(3)
-"""Places in a weight vector's own state: normalised norms, their weight, their correction."""
-
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-X_MIN = np.float32(1.084202e-19)
-X2_MIN = np.float32(X_MIN * X_MIN)
-FLT_MAX = np.float32(np.finfo(np.float32).max)
-
-
-class Rule(NamedTuple):
-    """How a linear learner learns.
-
-    Parameters
-    ----------
-    update
-        One of `UPDATES`.
-    loss
-        The loss and its settings.
-    adaptive, normalized, invariant
-        Which of the three refinements of gradient descent are on.
-    eta
-        Learning rate.
-    power_t
-        Power of the decay of rates; 0.5 takes square roots instead of powers.
-    l1, l2
-        Regularisation, applied lazily through gravity and contraction.
-    mask
-        Number of slots, less one.
-    shift
-        Base-2 logarithm of the numbers a slot has.
-    track
-        Whether the clamp range grows with the labels seen.
-    with_label
-        Whether the prediction given out is the one of the learning step, clamped to a range that
-        includes the label itself, as Vowpal Wabbit prints it; otherwise nothing of the label is
-        in it.
-    """
-
-    update: int = GD
-    loss: Loss = Loss()
-    adaptive: bool = True
-    normalized: bool = True
-    invariant: bool = True
-    eta: np.float32 = np.float32(0.5)
-    power_t: np.float32 = np.float32(0.5)
-    l1: float = 0.0
-    l2: float = 0.0
-    mask: np.uint64 = np.uint64((1 << 18) - 1)
-    shift: np.uint64 = np.uint64(2)
-    track: bool = True
-    with_label: bool = False
-
-
-@kernel()
-def finalize(raw: Any, low: Any, high: Any) -> Any:
-    """Return a raw sum clamped to a range; not-a-number becomes 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(finalize(np.float32(3), np.float32(0), np.float32(1)))
-    1.0
-    """
-    if np.isnan(raw):
-        return ZERO
-    if raw > high:
-        return high
-    if raw < low:
-        return low
-    return raw
-
-
-@kernel()
-def truncated(w: Any, gravity: Any) -> Any:
-    """Return a weight pulled towards zero by the gravity that l1 has gathered so far."""
-    if gravity < abs(w):
-        if w >= ZERO:
-            return np.float32(w - gravity)
-        return np.float32(w + gravity)
-    return ZERO
+__all__ = ["learn", "look_again", "predict"]
 
 
 @kernel()
@@ -147,7 +43,7 @@ def predict(
         The `Rule`.
     """
     raw = np.float32(initial)
-    if rule.l1 > 0.0:
+    if rule.l1 > 0.0 and rule.update == GD:
         gravity = np.float32(shared[GAMMA])
         for i in range(n):
             w = weights[((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift]
@@ -156,152 +52,33 @@ def predict(
         for i in range(n):
             w = weights[((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift]
             raw = np.float32(raw + np.float32(w * values[i]))
-    return np.float32(raw * np.float32(shared[KAPPA]))
+    if rule.update == GD:
+        raw = np.float32(raw * np.float32(shared[KAPPA]))
+    return raw
 
 
 @kernel()
-def _floored(x: Any) -> Any:
-    """Return a value and its square, neither so small that the square would vanish."""
-    x2 = np.float32(x * x)
-    if x2 < X2_MIN:
-        return (X_MIN if x > ZERO else -X_MIN), X2_MIN
-    return x, x2
-
-
-@kernel()
-def _rescale(at: Any, size: Any, weights: Any, rule: Any) -> None:
-    """Raise a slot's scale to a larger value, and shrink its weight to match."""
-    old = weights[at + N]
-    if size > old:
-        if old > ZERO:
-            if rule.power_t == HALF:
-                r = np.float32(old / size)
-                if not rule.adaptive:
-                    r = np.float32(r * r)
-            else:
-                r = np.float32(size / old)
-                r = pow32(np.float32(r * r), np.float32(rule.power_t - ONE))
-            weights[at] = np.float32(weights[at] * r)
-        weights[at + N] = size
-
-
-@kernel()
-def _normalised(x2: Any, scale: Any) -> Any:
-    """Return a squared value over its squared scale."""
-    if x2 > FLT_MAX:
-        return ONE
-    return np.float32(x2 / np.float32(scale * scale))
-
-
-@kernel()
-def _rate(sum2: Any, scale: Any, rule: Any) -> Any:
-    """Return a slot's own learning rate."""
-    root = rule.power_t == HALF
-    rate = ONE
-    if rule.adaptive:
-        if root:
-            rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
-        else:
-            rate = pow32(sum2, -rule.power_t)
-    if rule.normalized:
-        if root:
-            inverse = np.float32(ONE / scale)
-            if not rule.adaptive:
-                inverse = np.float32(inverse * inverse)
-        else:
-            inverse = pow32(np.float32(scale * scale), np.float32(rule.power_t - ONE))
-        rate = np.float32(rate * inverse)
-    return rate
-
-
-@kernel()
-def _correct(importance: Any, norms: Any, norm: Any, rule: Any) -> Any:
-    """Advance the average norm and return the correction that it asks of every step."""
-    norm[NORMS] += np.float64(importance) * np.float64(norms)
-    norm[TOTAL] += np.float64(importance)
-    if rule.power_t == HALF:
-        scale = np.float32(np.float32(norm[TOTAL]) / np.float32(norm[NORMS]))
-        if rule.adaptive:
-            scale = np.float32(np.sqrt(scale))
-    else:
-        ratio = np.float32(np.float32(norm[NORMS]) / np.float32(norm[TOTAL]))
-        scale = pow32(ratio, np.float32(rule.power_t - ONE))
-    norm[SCALE] = scale
-    return scale
-
-
-def _prepare_plain(
+def look_again(
     n: Any,
     slots: Any,
     values: Any,
     offset: Any,
-    gradient2: Any,
+    raw: Any,
     importance: Any,
     weights: Any,
     norm: Any,
     rule: Any,
 ) -> Any:
-    """Advance adaptive sums and scales; return the prediction's change for a step of 1.
+    """Return the raw sum that learning starts from, given that of `predict`.
 
-    Scales come first: where a feature is larger than ever before its weight shrinks, so that
-    what it adds to predictions stays the same. Then each slot's own rate is left in ``D``.
+    Gradient descent and ftrl start from the prediction itself; pistol and coin bring their
+    weights up to date with the record's values first.
     """
-    total = ZERO
-    norms = ZERO
-    for i in range(n):
-        at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
-        x, x2 = _floored(values[i])
-        if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
-        if rule.normalized:
-            _rescale(at, abs(x), weights, rule)
-            norms = np.float32(norms + _normalised(x2, weights[at + N]))
-        rate = _rate(weights[at + G], weights[at + N], rule)
-        weights[at + D] = rate
-        total = np.float32(total + np.float32(x2 * rate))
-    if rule.normalized:
-        total = np.float32(total * _correct(importance, norms, norm, rule))
-    return total
-
-
-@kernel(_prepare_plain)
-def _prepare(
-    n: Any,
-    slots: Any,
-    values: Any,
-    offset: Any,
-    gradient2: Any,
-    importance: Any,
-    weights: Any,
-    norm: Any,
-    rule: Any,
-) -> Any:
-    """Do the same, without the divisions by 1 where a value of 1 meets a scale of 1."""
-    total = ZERO
-    norms = ZERO
-    swift = rule.adaptive and rule.normalized and rule.power_t == HALF
-    for i in range(n):
-        at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
-        if swift and values[i] == ONE and weights[at + N] == ONE:
-            sum2 = np.float32(weights[at + G] + gradient2)
-            rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
-            weights[at + G] = sum2
-            weights[at + D] = rate
-            norms = np.float32(norms + ONE)
-            total = np.float32(total + rate)
-            continue
-        x, x2 = _floored(values[i])
-        if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
-        if rule.normalized:
-            _rescale(at, abs(x), weights, rule)
-            norms = np.float32(norms + _normalised(x2, weights[at + N]))
-        rate = _rate(weights[at + G], weights[at + N], rule)
-        weights[at + D] = rate
-        total = np.float32(total + np.float32(x2 * rate))
-    if rule.normalized:
-        total = np.float32(total * _correct(importance, norms, norm, rule))
-    return total
+    if rule.update == PISTOL:
+        return refresh(n, slots, values, offset, weights, rule)
+    if rule.update == COIN:
+        return bet(n, slots, values, offset, importance, weights, norm, rule)
+    return raw
 
 
 @kernel()
@@ -313,13 +90,13 @@ def learn(
     p: Any,
     y: Any,
     importance: Any,
-    plain_norm: Any,
+    squares: Any,
     weights: Any,
     shared: Any,
     norm: Any,
     rule: Any,
-) -> Any:
-    """Learn one label by gradient descent and return the step made.
+) -> None:
+    """Learn one label from the prediction that `look_again` led to.
 
     Parameters
     ----------
@@ -329,80 +106,18 @@ def learn(
         Label.
     importance
         Weight of the record, above 0.
-    plain_norm
+    squares
         Sum of squares of the features, read where neither adaptive nor normalized is on.
     norm
         ``float64[3]``: the weight vector's own state.
 
     The others are those of `predict`.
     """
-    loss = rule.loss
-    low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
-    step = ZERO
-    if loss_of(loss, p, y, low, high) > ZERO:
-        scale = plain_norm
-        if rule.adaptive or rule.normalized:
-            gradient2 = np.float32(importance * squared_gradient(loss, p, y, low, high))
-            scale = ONE
-            if gradient2 != ZERO:
-                scale = _prepare(
-                    n, slots, values, offset, gradient2, importance, weights, norm, rule
-                )
-        rate = np.float32(rule.eta * importance)
-        if not rule.adaptive:
-            clock = np.float32(shared[CLOCK] + np.float64(importance))
-            rate = np.float32(rate * pow32(clock, -rule.power_t))
-        if rule.invariant:
-            step = importance_update(loss, p, y, rate, scale)
-        else:
-            step = plain_update(loss, p, y, rate)
-        if (rule.l1 > 0.0 or rule.l2 > 0.0) and np.float64(abs(step)) > 1e-8:
-            slope = np.float64(derivative(loss, p, y, low, high))
-            share = 0.0
-            if abs(slope) > 1e-8:
-                share = -np.float64(step) / slope
-                shared[KAPPA] *= 1.0 - rule.l2 * share
-            step = np.float32(step / np.float32(shared[KAPPA]))
-            shared[GAMMA] += share * rule.l1
-    if np.isnan(step):
-        step = ZERO
-    if step != ZERO:
-        _apply(n, slots, values, offset, step, weights, norm, rule)
-    if shared[KAPPA] < 1e-9 or shared[GAMMA] > 1e3:
-        synchronise(weights, shared, rule)
-    return step
-
-
-@kernel()
-def _apply(
-    n: Any,
-    slots: Any,
-    values: Any,
-    offset: Any,
-    step: Any,
-    weights: Any,
-    norm: Any,
-    rule: Any,
-) -> None:
-    """Write the step to the weights; infinite features change nothing."""
-    if rule.normalized:
-        step = np.float32(step * np.float32(norm[SCALE]))
-    rated = rule.adaptive or rule.normalized
-    for i in range(n):
-        x = values[i]
-        if -FLT_MAX < x < FLT_MAX:
-            at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
-            if rated:
-                x = np.float32(x * weights[at + D])
-            weights[at] = np.float32(weights[at] + np.float32(step * x))
-
-
-@kernel()
-def synchronise(weights: Any, shared: Any, rule: Any) -> None:
-    """Fold gravity and contraction into every weight."""
-    gravity, contraction = np.float32(shared[GAMMA]), np.float32(shared[KAPPA])
-    for slot in range(np.int64(rule.mask) + 1):
-        at = np.uint64(slot) << rule.shift
-        weights[at] = np.float32(truncated(weights[at], gravity) * contraction)
-    shared[GAMMA] = 0.0
-    shared[KAPPA] = 1.0
+    if rule.update == FTRL:
+        learn_ftrl(n, slots, values, offset, p, y, importance, weights, shared, rule)
+    elif rule.update == PISTOL:
+        learn_pistol(n, slots, values, offset, p, y, importance, weights, shared, rule)
+    elif rule.update == COIN:
+        learn_coin(n, slots, values, offset, p, y, importance, weights, shared, norm, rule)
+    else:
+        descend(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)

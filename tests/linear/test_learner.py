@@ -23,7 +23,7 @@ from onlinestack.linear.interactions import (
 )
 from onlinestack.linear.learner import LinearMember, Scratch, walk
 from onlinestack.linear.losses import LOSSES, Loss
-from onlinestack.linear.updates import Rule
+from onlinestack.linear.rule import SHIFTS, UPDATES, Rule
 
 F = np.float32
 
@@ -114,9 +114,7 @@ def block_of(rows: Any, labels: list[float], weights: list[float] | None = None)
 @settings(max_examples=60)
 def test_gather_equals_its_twin(rows: Any, chosen: Any, permutations: bool, spread: int) -> None:
     block = block_of(rows, [1.0])
-    reads = reads_of(
-        None, normalise_interactions(chosen), permutations=permutations, spread=spread
-    )
+    reads = reads_of(None, normalise_interactions(chosen), permutations=permutations, spread=spread)
     counts = KERNELS["onlinestack.linear.interactions.count_features"]
     for row in range(block.n):
         arguments = (row, block.names, block.start, block.stop, reads)
@@ -141,7 +139,7 @@ def member(rule: Rule, interactions: Any = (), twin: bool = False, **options: An
 
 def walk_with(function: Any, part: LinearMember, block: Block, tape: Tape) -> np.ndarray:
     """Walk with a given form of the kernel."""
-    raw, score = np.zeros(block.n, F), np.zeros(block.n, F)
+    raw, score, loss = (np.zeros(block.n, F) for _ in range(3))
     function(
         tape.op,
         tape.row,
@@ -161,12 +159,15 @@ def walk_with(function: Any, part: LinearMember, block: Block, tape: Tape) -> np
         Scratch.of(512, part.reads.terms.shape[1]),
         raw,
         score,
+        loss,
     )
-    return np.stack([raw, score])
+    return np.stack([raw, score, loss])
 
 
 rules = st.builds(
-    lambda code, flags, power, l1, l2, inside: Rule(
+    lambda update, code, flags, power, l1, l2, inside: Rule(
+        update=UPDATES[update],
+        shift=np.uint64(SHIFTS[UPDATES[update]]),
         loss=Loss(LOSSES[code], F(0.3)),
         adaptive=flags[0],
         normalized=flags[1],
@@ -176,6 +177,7 @@ rules = st.builds(
         l2=l2,
         with_label=inside,
     ),
+    st.sampled_from(["gd", "gd", "gd", "ftrl", "pistol", "coin"]),
     st.sampled_from(sorted(LOSSES)),
     st.tuples(*[st.booleans()] * 3),
     st.sampled_from([0.5, 0.3, 0.0, 1.0]),

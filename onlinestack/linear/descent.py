@@ -1,0 +1,294 @@
+"""Gradient descent: adaptive, normalised and importance-aware, each of them on or off.
+
+A slot holds the weight, its adaptive sum, its scale, and a scratch rate.
+
+References
+----------
+[^1]: Duchi, J., Hazan, E. and Singer, Y. (2011). Adaptive subgradient methods. JMLR.
+[^2]: Ross, S., Mineiro, P. and Langford, J. (2013). Normalized online learning. UAI.
+[^3]: Karampatziakis, N. and Langford, J. (2011). Online importance weight aware updates. UAI.
+[^4]: Langford, J., Li, L. and Zhang, T. (2009). Sparse online learning via truncated gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onlinestack.kernel import kernel, pow32
+from onlinestack.linear.losses import (
+    derivative,
+    importance_update,
+    loss_of,
+    plain_update,
+    squared_gradient,
+)
+from onlinestack.linear.rule import (
+    CLOCK,
+    GAMMA,
+    HIGH,
+    KAPPA,
+    LOW,
+    NORMS,
+    SCALE,
+    TOTAL,
+    truncated,
+)
+
+__all__ = ["descend", "synchronise"]
+
+G, N, D = (np.uint64(place) for place in (1, 2, 3))
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+X_MIN = np.float32(1.084202e-19)
+X2_MIN = np.float32(X_MIN * X_MIN)
+FLT_MAX = np.float32(np.finfo(np.float32).max)
+
+
+@kernel()
+def _floored(x: Any) -> Any:
+    """Return a value and its square, neither so small that the square would vanish."""
+    x2 = np.float32(x * x)
+    if x2 < X2_MIN:
+        return (X_MIN if x > ZERO else -X_MIN), X2_MIN
+    return x, x2
+
+
+@kernel()
+def _rescale(at: Any, size: Any, weights: Any, rule: Any) -> None:
+    """Raise a slot's scale to a larger value, and shrink its weight to match."""
+    old = weights[at + N]
+    if size > old:
+        if old > ZERO:
+            if rule.power_t == HALF:
+                r = np.float32(old / size)
+                if not rule.adaptive:
+                    r = np.float32(r * r)
+            else:
+                r = np.float32(size / old)
+                r = pow32(np.float32(r * r), np.float32(rule.power_t - ONE))
+            weights[at] = np.float32(weights[at] * r)
+        weights[at + N] = size
+
+
+@kernel()
+def _normalised(x2: Any, scale: Any) -> Any:
+    """Return a squared value over its squared scale."""
+    if x2 > FLT_MAX:
+        return ONE
+    return np.float32(x2 / np.float32(scale * scale))
+
+
+@kernel()
+def _rate(sum2: Any, scale: Any, rule: Any) -> Any:
+    """Return a slot's own learning rate."""
+    root = rule.power_t == HALF
+    rate = ONE
+    if rule.adaptive:
+        if root:
+            rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
+        else:
+            rate = pow32(sum2, -rule.power_t)
+    if rule.normalized:
+        if root:
+            inverse = np.float32(ONE / scale)
+            if not rule.adaptive:
+                inverse = np.float32(inverse * inverse)
+        else:
+            inverse = pow32(np.float32(scale * scale), np.float32(rule.power_t - ONE))
+        rate = np.float32(rate * inverse)
+    return rate
+
+
+@kernel()
+def _correct(importance: Any, norms: Any, norm: Any, rule: Any) -> Any:
+    """Advance the average norm and return the correction that it asks of every step."""
+    norm[NORMS] += np.float64(importance) * np.float64(norms)
+    norm[TOTAL] += np.float64(importance)
+    if rule.power_t == HALF:
+        scale = np.float32(np.float32(norm[TOTAL]) / np.float32(norm[NORMS]))
+        if rule.adaptive:
+            scale = np.float32(np.sqrt(scale))
+    else:
+        ratio = np.float32(np.float32(norm[NORMS]) / np.float32(norm[TOTAL]))
+        scale = pow32(ratio, np.float32(rule.power_t - ONE))
+    norm[SCALE] = scale
+    return scale
+
+
+def _prepare_plain(
+    n: Any,
+    slots: Any,
+    values: Any,
+    offset: Any,
+    gradient2: Any,
+    importance: Any,
+    weights: Any,
+    norm: Any,
+    rule: Any,
+) -> Any:
+    """Advance adaptive sums and scales; return the prediction's change for a step of 1.
+
+    Scales come first: where a feature is larger than ever before its weight shrinks, so that
+    what it adds to predictions stays the same. Then each slot's own rate is left in ``D``.
+    """
+    total = ZERO
+    norms = ZERO
+    for i in range(n):
+        at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
+        x, x2 = _floored(values[i])
+        if rule.adaptive:
+            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+        if rule.normalized:
+            _rescale(at, abs(x), weights, rule)
+            norms = np.float32(norms + _normalised(x2, weights[at + N]))
+        rate = _rate(weights[at + G], weights[at + N], rule)
+        weights[at + D] = rate
+        total = np.float32(total + np.float32(x2 * rate))
+    if rule.normalized:
+        total = np.float32(total * _correct(importance, norms, norm, rule))
+    return total
+
+
+@kernel(_prepare_plain)
+def _prepare(
+    n: Any,
+    slots: Any,
+    values: Any,
+    offset: Any,
+    gradient2: Any,
+    importance: Any,
+    weights: Any,
+    norm: Any,
+    rule: Any,
+) -> Any:
+    """Do the same, without the divisions by 1 where a value of 1 meets a scale of 1."""
+    total = ZERO
+    norms = ZERO
+    swift = rule.adaptive and rule.normalized and rule.power_t == HALF
+    for i in range(n):
+        at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
+        if swift and values[i] == ONE and weights[at + N] == ONE:
+            sum2 = np.float32(weights[at + G] + gradient2)
+            rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
+            weights[at + G] = sum2
+            weights[at + D] = rate
+            norms = np.float32(norms + ONE)
+            total = np.float32(total + rate)
+            continue
+        x, x2 = _floored(values[i])
+        if rule.adaptive:
+            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+        if rule.normalized:
+            _rescale(at, abs(x), weights, rule)
+            norms = np.float32(norms + _normalised(x2, weights[at + N]))
+        rate = _rate(weights[at + G], weights[at + N], rule)
+        weights[at + D] = rate
+        total = np.float32(total + np.float32(x2 * rate))
+    if rule.normalized:
+        total = np.float32(total * _correct(importance, norms, norm, rule))
+    return total
+
+
+@kernel()
+def descend(
+    n: Any,
+    slots: Any,
+    values: Any,
+    offset: Any,
+    p: Any,
+    y: Any,
+    importance: Any,
+    squares: Any,
+    weights: Any,
+    shared: Any,
+    norm: Any,
+    rule: Any,
+) -> Any:
+    """Learn one label by gradient descent and return the step made.
+
+    Parameters
+    ----------
+    p
+        Prediction, finalised.
+    y
+        Label.
+    importance
+        Weight of the record, above 0.
+    squares
+        Sum of squares of the features, read where neither adaptive nor normalized is on.
+    norm
+        ``float64[3]``: the weight vector's own state.
+
+    The others are those of `predict`.
+    """
+    loss = rule.loss
+    low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
+    step = ZERO
+    if loss_of(loss, p, y, low, high) > ZERO:
+        scale = squares
+        if rule.adaptive or rule.normalized:
+            gradient2 = np.float32(importance * squared_gradient(loss, p, y, low, high))
+            scale = ONE
+            if gradient2 != ZERO:
+                scale = _prepare(
+                    n, slots, values, offset, gradient2, importance, weights, norm, rule
+                )
+        rate = np.float32(rule.eta * importance)
+        if not rule.adaptive:
+            clock = np.float32(shared[CLOCK] + np.float64(importance))
+            rate = np.float32(rate * pow32(clock, -rule.power_t))
+        if rule.invariant:
+            step = importance_update(loss, p, y, rate, scale)
+        else:
+            step = plain_update(loss, p, y, rate)
+        if (rule.l1 > 0.0 or rule.l2 > 0.0) and np.float64(abs(step)) > 1e-8:
+            slope = np.float64(derivative(loss, p, y, low, high))
+            share = 0.0
+            if abs(slope) > 1e-8:
+                share = -np.float64(step) / slope
+                shared[KAPPA] *= 1.0 - rule.l2 * share
+            step = np.float32(step / np.float32(shared[KAPPA]))
+            shared[GAMMA] += share * rule.l1
+    if np.isnan(step):
+        step = ZERO
+    if step != ZERO:
+        _apply(n, slots, values, offset, step, weights, norm, rule)
+    if shared[KAPPA] < 1e-9 or shared[GAMMA] > 1e3:
+        synchronise(weights, shared, rule)
+    return step
+
+
+@kernel()
+def _apply(
+    n: Any,
+    slots: Any,
+    values: Any,
+    offset: Any,
+    step: Any,
+    weights: Any,
+    norm: Any,
+    rule: Any,
+) -> None:
+    """Write the step to the weights; infinite features change nothing."""
+    if rule.normalized:
+        step = np.float32(step * np.float32(norm[SCALE]))
+    rated = rule.adaptive or rule.normalized
+    for i in range(n):
+        x = values[i]
+        if -FLT_MAX < x < FLT_MAX:
+            at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
+            if rated:
+                x = np.float32(x * weights[at + D])
+            weights[at] = np.float32(weights[at] + np.float32(step * x))
+
+
+@kernel()
+def synchronise(weights: Any, shared: Any, rule: Any) -> None:
+    """Fold gravity and contraction into every weight."""
+    gravity, contraction = np.float32(shared[GAMMA]), np.float32(shared[KAPPA])
+    for slot in range(np.int64(rule.mask) + 1):
+        at = np.uint64(slot) << rule.shift
+        weights[at] = np.float32(truncated(weights[at], gravity) * contraction)
+    shared[GAMMA] = 0.0
+    shared[KAPPA] = 1.0
