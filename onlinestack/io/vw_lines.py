@@ -189,14 +189,56 @@ def _line_stop(text: Any, at: Any) -> Any:
     return stop - 1 if stop > at and text[stop - 1] == 13 else stop
 
 
+@kernel()
+def _read_common(
+    text: Any,
+    marks: Any,
+    at: Any,
+    k: Any,
+    base: Any,
+    multiplier: Any,
+    hashes: Any,
+    values: Any,
+    features: Any,
+) -> Any:
+    """Read features in common form, as long as they are: a name, perhaps with a short number.
+
+    The name begins with no digit and nothing of it is trimmed. Returns where the rest begins,
+    the mark that is there, and the number of features. A loop of its own, because it keeps in
+    registers what the whole grammar could not.
+    """
+    while text[at] == 32:
+        start = at + 1
+        stop = int(marks[k + 1])
+        if stop == start or text[start] <= 57 or text[stop - 1] <= 32:
+            break
+        value = multiplier
+        behind = stop
+        k += 1
+        if text[stop] == 58:
+            behind = int(marks[k + 1])
+            number, used = read_short(text, stop + 1, behind)
+            if used == 0:
+                k -= 1
+                break
+            value = multiplier * number
+            k += 1
+        if value != 0:
+            hashes[features] = murmur(text, start, stop, base)
+            values[features] = value
+            features += 1
+        at = behind
+    return at, k, features
+
+
 @kernel(_plain)
 def parse_lines(
     text: Any, seed: Any, every: Any, redefine: Any, mode: Any, names: Any, out: Any
 ) -> Any:
     """Mark all ends first, so that names need no search; write features as they come.
 
-    At each name, ``marks[k]`` is the first end not before ``at``. LF is an end, so only numbers
-    outside the common form, integers of up to seven digits, ask where the line stops.
+    ``marks[k]`` is the first end not before ``at``. LF is one, so that nothing but odd numbers
+    asks where the line stops.
     """
     marks, seen = out.marks, out.seen
     _mark(text, marks)
@@ -206,6 +248,7 @@ def parse_lines(
     out.group[0] = 0
     at = k = 0
     size = len(text)
+    plain = not names and not every
     while at < size:
         offset = at
         if text[at] == 0xEF and at + 3 < size and text[at + 1] == 0xBB and text[at + 2] == 0xBF:
@@ -263,6 +306,12 @@ def parse_lines(
                 if seed != 0:
                     base = murmur(text, at, at, np.uint32(seed))
             while text[at] == 32 or text[at] == 9:
+                if plain:
+                    at, k, features = _read_common(
+                        text, marks, at, k, base, multiplier, out.hashes, out.values, features
+                    )
+                    if text[at] != 32 and text[at] != 9:
+                        break
                 at += 1
                 k += 1
                 name_start = at
@@ -273,17 +322,15 @@ def parse_lines(
                 if text[at] == 58:
                     at += 1
                     end = int(marks[k + 1])
-                    number, used = read_short(text, at, end)
-                    if used == 0:
-                        c = text[end]
-                        if end == at or text[at] <= 13 or (c == 13 and text[end + 1] != 10):
-                            c = np.uint8(0)
-                        # A number in common form can not go beyond a blank or the line.
-                        if c == 0 or c == 58 or c == 124:
-                            if stop < 0:
-                                stop = _line_stop(text, at)
-                            end = stop
-                        number, used = read_float(text, at, end)
+                    c = text[end]
+                    if end == at or text[at] <= 13 or (c == 13 and text[end + 1] != 10):
+                        c = np.uint8(58)
+                    if c == 58 or c == 124:
+                        # The C library may read on, at most up to where the line stops.
+                        if stop < 0:
+                            stop = _line_stop(text, at)
+                        end = stop
+                    number, used = read_float(text, at, end)
                     at += used
                     if used > 0:
                         if np.isnan(number):
@@ -305,7 +352,7 @@ def parse_lines(
                 elif name_stop == name_start:
                     continue
                 if name_stop > name_start or word_stop > word_start:
-                    if every or (text[name_start] > 57 and text[name_stop - 1] > 32):
+                    if every:
                         index = murmur(text, name_start, name_stop, base)
                     else:
                         index = vw_hash(text, name_start, name_stop, base)

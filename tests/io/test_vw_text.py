@@ -261,11 +261,11 @@ def test_float_kernel_equals_twin(number: str, behind: str) -> None:
     assert found[1] == expected[1]
 
 
-def parsed(function: Any, text: bytes, seed: int, every: int, mode: int) -> list[Any]:
+def parsed(function: Any, text: bytes, seed: int, every: int, mode: int, names: int) -> list[Any]:
     data = np.frombuffer(bytearray(text), np.uint8)
-    out = Lines.room(len(text), len(text), len(text), names=True)
+    out = Lines.room(len(text), len(text), len(text), names=bool(names))
     redefine = np.arange(256, dtype=np.uint8)
-    records, groups, size, lines = function(data, seed, every, redefine, mode, 1, out)
+    records, groups, size, lines = function(data, seed, every, redefine, mode, names, out)
     extents = [records] * 8 + [records + 1] + [groups] * 3 + [size] * 3
     return [lines, *(array[:n] for array, n in zip(out, extents, strict=False))]
 
@@ -282,10 +282,12 @@ TEXTS = st.one_of(
 
 @pytest.mark.skipif(TWINS, reason="nothing is compiled")
 @settings(max_examples=1500)
-@given(TEXTS, st.sampled_from([0, 7]), st.sampled_from([0, 1]), st.sampled_from([0, 1]))
-def test_kernel_equals_twin(text: bytes, seed: int, every: int, mode: int) -> None:
+@given(TEXTS, st.sampled_from([0, 7]), st.booleans(), st.booleans(), st.booleans())
+def test_kernel_equals_twin(text: bytes, seed: int, every: int, mode: int, names: int) -> None:
     kernel = KERNELS["onlinestack.io.vw_lines.parse_lines"]
-    found, expected = (parsed(f, text + b"\n", seed, every, mode) for f in kernel)
+    found, expected = (
+        parsed(f, text + b"\n", seed, int(every), int(mode), int(names)) for f in kernel
+    )
     for a, b in zip(found, expected, strict=True):
         assert same(a, b) if getattr(a, "dtype", None) == np.float32 else np.array_equal(a, b)
 
