@@ -68,14 +68,17 @@ class ArrowReader:
         self._empty = not self.live and self._size == 0
         try:
             schema = pa.schema([]) if self._empty else self._open(format)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise SourceError(
-                f"{path} can not be read as {format} ({_first_line(error)}); name its format with "
-                "--format."
-            ) from None
-        self._paths, types = _leaves(schema, path)
+            self._paths, types = _leaves(schema, path)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, pa.ArrowInvalid) or (
+                isinstance(error, OSError) and error.errno is None
+            ):
+                raise SourceError(
+                    f"{path} can not be read as {format} ({_first_line(error)}); name its format "
+                    "with --format."
+                ) from None
+            raise
         self.names = tuple(self._paths)
         self._kinds = dict(zip(self.names, types, strict=True))
 
@@ -119,7 +122,7 @@ class ArrowReader:
             return
         paths = [self._paths.get(name) for name in wanted]
         tops = list(dict.fromkeys(path[0] for path in paths if path))
-        places = [_place(path, tops, self._schema_of(tops)) for path in paths]
+        places = _places(paths, self._schema_of(tops))
         at = 0
         shared: dict[int, pa.Array] = {}
         for start, batch in self._batches(tops, offset or 0):
@@ -215,7 +218,7 @@ def _all_bytes(path: str) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
@@ -241,10 +244,6 @@ def _leaves(schema: pa.Schema, path: str) -> tuple[dict[str, tuple[str, ...]], l
         found[name] = way
         kinds.append(kind)
 
-    names = schema.names
-    for name in names:
-        if names.count(name) > 1 if len(names) < 1000 else False:
-            raise SchemaError(f"{path} has two columns called {name!r}; rename one of them.")
     for field in schema:
         walk(field, ())
     if left_out:
@@ -252,19 +251,23 @@ def _leaves(schema: pa.Schema, path: str) -> tuple[dict[str, tuple[str, ...]], l
     return found, kinds
 
 
-def _place(
-    path: tuple[str, ...] | None, tops: list[str], schema: pa.Schema
-) -> tuple[int, ...] | None:
-    """Return the way to a column as numbers: the column, and the field in each struct."""
-    if path is None:
-        return None
-    way = [tops.index(path[0])] if len(tops) < 50 else [schema.get_field_index(path[0])]
-    type_ = schema.field(way[0]).type
-    for name in path[1:]:
-        i = type_.get_field_index(name)
-        way.append(i)
-        type_ = type_.field(i).type
-    return tuple(way)
+def _places(
+    paths: Sequence[tuple[str, ...] | None], schema: pa.Schema
+) -> list[tuple[int, ...] | None]:
+    """Return the way to each column as numbers: the column, and the field in each struct."""
+    number = {name: i for i, name in enumerate(schema.names)}
+    places: list[tuple[int, ...] | None] = []
+    for path in paths:
+        if path is None:
+            places.append(None)
+            continue
+        way = [number[path[0]]]
+        type_ = schema.field(way[0]).type if len(path) > 1 else None
+        for name in path[1:]:
+            way.append(type_.get_field_index(name))
+            type_ = type_.field(way[-1]).type
+        places.append(tuple(way))
+    return places
 
 
 def _share(column: pa.Array, shared: dict[int, pa.Array], place: int) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["JsonReader"]
 _log = logging.getLogger(__name__)
 
 _SAMPLE = 1000
+_DEEPEST = 100
 
 
 class JsonReader:
@@ -125,25 +127,35 @@ def _read(chunk: Chunk) -> tuple[int, list[dict[str, Any]], list[Bad]]:
         if not line or line.isspace():
             continue
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            bad.append(Bad(read, f"no JSON: {error}", show(line)))
-        else:
+            record = _parse(line)
             if isinstance(record, dict):
                 records.append(_flat(record))
             else:
                 bad.append(Bad(read, "no JSON object", show(line)))
+        except ValueError as error:
+            bad.append(Bad(read, f"no JSON: {error}", show(line)))
+        except RecursionError:
+            bad.append(Bad(read, "nested too deeply", show(line)))
         read += 1
     return read, records, bad
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
+def _parse(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)  # takes NaN and Infinity, as Python writes them, for numbers
+
+
+def _flat(record: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    if depth > _DEEPEST:
+        raise RecursionError
     if not any(isinstance(value, dict) for value in record.values()):
         return record
     flat: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, dict):
-            flat.update((f"{key}.{inner}", each) for inner, each in _flat(value).items())
+            flat.update((f"{key}.{inner}", each) for inner, each in _flat(value, depth + 1).items())
         else:
             flat[key] = value
     return flat

@@ -184,17 +184,13 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     taken = set(names)
     result: list[str] = []
-    count: dict[str, int] = {}
+    used: set[str] = set()
     for place, given in enumerate(names, 1):
-        name = given or f"c{place}"
-        count[name] = count.get(name, 0) + 1
-        if count[name] > 1 or (not given and name in taken):
-            count[name] = max(2, count[name])
-            while f"{name}.{count[name]}" in taken:
-                count[name] += 1
-            name = f"{name}.{count[name]}"
-            taken.add(name)
-        taken.add(name)
+        name = base = given or f"c{place}"
+        number = 2
+        while name in used or (name in taken and name != given):
+            name, number = f"{base}.{number}", number + 1
+        used.add(name)
         result.append(name)
     return tuple(result)
 

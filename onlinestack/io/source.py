@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -91,6 +92,7 @@ class Source:
         self._own_labels = own_labels
         self._start: Position = {"file": 0, "offset": -1, "skip": 0, "record": 0, "row": 0}
         self._warned = False
+        weakref.finalize(self, _close, first)
 
     @property
     def labelled(self) -> bool:
@@ -230,9 +232,7 @@ class Source:
 
     def close(self) -> None:
         """Close files that were opened and not read to their end."""
-        for reader in self._opened.values():
-            reader.close()
-        self._opened.clear()
+        _close(self._opened)
 
     def check(self) -> None:
         """Look at the columns of every file now, rather than when its turn comes.
@@ -382,10 +382,14 @@ def open_source(
         source = Source(names, open_reader, made, opened, batch_size, needs_label)
         source.check()
     except BaseException:
-        for reader in opened.values():
-            reader.close()
+        _close(opened)
         raise
     return source
+
+
+def _close(readers: dict[int, Reader]) -> None:
+    while readers:
+        readers.popitem()[1].close()
 
 
 def _with_roles(
