@@ -25,13 +25,15 @@ CODES = {"ConfigError": 2, "SchemaError": 2, "BadRowsError": 3, "SnapshotError":
 """Exit codes by name of the error, so that none of their slow modules is imported for it."""
 
 PANELS = {
-    "": "Linear learner",
     "source": "Records",
     "schema": "Records",
+    "": "Linear learner",
     "learner": "Linear learner",
     "run": "Files and limits",
     "log": "Output",
 }
+"""Panel of the help for each table of settings, in their order there."""
+
 TYPES = {"text": str, "list": list[str], "whole": int, "number": float, "flag": bool}
 
 EPILOG = (
@@ -79,7 +81,6 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         help="Files, read in order, or - for standard input.",
         metavar="SOURCE",
         show_default=False,
-        rich_help_panel="Records",
     )
     yield _keyword("paths", Annotated[list[str] | None, source])
     config = typer.Option(
@@ -116,12 +117,12 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
             raise typer.Exit(_guarded(verb, options))
 
         parameters = [
-            *_extra(leave),
             *(
                 _parameter(row)
-                for row in SETTINGS.values()
+                for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(row.table))
                 if row.options and row.table not in leave and row.key not in leave
             ),
+            *_extra(leave),
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}

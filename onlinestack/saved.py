@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onlinestack.config import Config
+from onlinestack.config import DEFAULT_PRESET, Config
 from onlinestack.io.schema import Schema, SchemaError, list_names
 from onlinestack.io.source import Source, wanted_columns
 from onlinestack.settings import SETTINGS
@@ -76,6 +76,7 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
     params = meta["learner"]["params"]
     before = dict(meta.get("config", {}))
     before |= {key: value for key, value in params.items() if key in SETTINGS}
+    before.setdefault("preset", DEFAULT_PRESET)
     schema = schema_of(meta, path) or Schema()
     for key in ROLES:
         before.setdefault(key, getattr(schema, key))
