@@ -124,7 +124,7 @@ def describe(
         elif array.type == pa.string_view():
             array = array.cast(pa.large_string())
         else:  # decimals, dates, times, durations
-            array = array.cast(pa.string())
+            array = _cast(array, pa.string())
 
 
 def _flat(array: pa.Array, how: int, keep: list[Any]) -> list[int]:
@@ -158,14 +158,19 @@ def _coded(codes: pa.Array, hashes: NDArray[np.uint32], keep: list[Any]) -> list
     return [*_flat(codes, CODES, keep)[:-1], hashes.ctypes.data]
 
 
-def _list(array: pa.Array, seed: int, keep: list[Any]) -> list[int]:
+def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     try:
-        array = array.cast(pa.large_list(array.type.value_type))
-    except (AttributeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return array.cast(target)
+    except pa.ArrowException:
         raise ValueError(
             f"A column of type {array.type} cannot be a feature; expected numbers, text, "
             "booleans or lists of them: flatten it or ignore it."
         ) from None
+
+
+def _list(array: pa.Array, seed: int, keep: list[Any]) -> list[int]:
+    # what is no list has no type of elements, and fails to become one
+    array = _cast(array, pa.large_list(getattr(array.type, "value_type", pa.null())))
     keep.append(array)
     valid, offsets = array.buffers()[:2]
     extent = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]

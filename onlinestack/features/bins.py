@@ -6,9 +6,25 @@ A bin is known by its lower edge, and edges are chosen so that they stay. The do
 cut like a binary tree by the bits of their representation (sign, exponent, mantissa): a cell that
 holds more than its share of the sample is halved, cells without a value are forgotten. A growing
 sample so moves no edge; it splits cells, whose lower half keeps its edge and, with it, all that
-was learned about it. Plain quantiles of the sample moved every edge at every doubling count and
-cost up to 5 % in log-loss on continuous fields; powers of two, which never move, cost about as
-much on fields with a narrow range. Eight bins' worth of share did best over eight streams.
+was learned about it.
+
+Progressive log-loss of a linear learner at its defaults, one feature a number:
+
+=================================  ======  =====  =====  =======  ========  =======
+edges                              criteo  bank   elec2  weather  flights*  covtype*
+=================================  ======  =====  =====  =======  ========  =======
+this, an eighth of the sample      .4555   .2848  .4212  .4694    .4795     .3254
+this, a sixteenth                  .4561   .2863  .4289  .4745    .4803     .3218
+this, a 64th                       .4578   .2891  .4507  .4946
+quantiles, 8                       .4574   .2850  .4224  .4780
+quantiles, 16                      .4583   .2857  .4228  .4810
+quantiles, 64                      .4597   .2894  .4443  .5010
+powers of two                      .4555   .2838  .4526  .4983    .4800     .3919
+powers of two, halved              .4563   .2845  .4355  .4815    .4789     .3412
+each value its own                 .4606   .2883  .5320  .5260
+=================================  ======  =====  =====  =======  ========  =======
+
+(* the first 120,000 records.)
 """
 
 from __future__ import annotations

@@ -315,6 +315,7 @@ def test_types_that_cannot_be_features() -> None:
         pa.array([{"x": 1}]),
         pa.array([[["x"]]]),
         pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int8())),
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
     ):
         with pytest.raises(ValueError, match="cannot be"):
             encoder.encode([array], 0, 1)
