@@ -65,7 +65,8 @@ class VWReader:
             return Stretch(chunk.offset, 1, columns, bad, done, parsed=self._parser.parse(b""))
         records = self._parser.parse(chunk.data)
         n = records.block.n
-        bad = _bad(records, chunk.data)
+        # Vowpal Wabbit itself takes any importance and learns nothing from those below 0.
+        bad = [] if self._parser.target == "raw" else _bad(records, chunk.data)
         if bad:
             records = _without(records, [number for number, _, _ in bad])
         return Stretch(chunk.offset, n, columns, bad, done, parsed=records)
