@@ -336,23 +336,12 @@ def _logging(config: Config, report: Any) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _NoPandas:
-    """Tells importers that there is no pandas.
-
-    Where it is installed, pyarrow and xgboost import it at the first occasion, for a third of a
-    second. No command needs it, and a process of the command line is ours alone.
-    """
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("onlinestack runs without pandas", name=name)
-
-
 def main() -> None:
     """Run the command line; the entry point of the ``onlinestack`` program."""
-    sys.meta_path.insert(0, _NoPandas)
-    app(prog_name="onlinestack")
+    from onlinestack.spare import absent
+
+    with absent("pandas", "scipy.linalg"):
+        app(prog_name="onlinestack")
 
 
 if __name__ == "__main__":

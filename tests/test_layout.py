@@ -20,7 +20,7 @@ PACKAGE = ROOT / "onlinestack"
 ORDER = [
     ["kernel"],
     ["murmur", "block"],
-    ["atomic", "settings", "signals"],
+    ["atomic", "settings", "signals", "spare"],
     ["snapshot"],
     ["io"],
     ["auc"],
