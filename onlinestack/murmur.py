@@ -127,8 +127,9 @@ def _murmur_at(address: int, length: int, seed: Any) -> Any:
 
 @kernel(_murmur_at)
 def murmur_at(address: int, length: int, seed: Any) -> Any:
-    # The words are read whole; the tail comes from the word that ends with the value, shifted
-    # down. A tail of nothing shifts everything out, and a zero word leaves the hash as it is.
+    """Read the bytes where they lie, a word at a time, in place of a copy."""
+    # The tail comes from the word that ends with the value, shifted down. A tail of nothing
+    # shifts everything out, and a zero word leaves the hash as it is.
     h = np.uint32(seed)
     blocks = length >> 2
     words = array_at(address, blocks, np.uint32)
@@ -185,6 +186,7 @@ def _murmur(data: Any, start: int, stop: int, seed: Any) -> Any:
 
 @kernel(_murmur)
 def murmur(data: Any, start: int, stop: int, seed: Any) -> Any:
+    """Hash the same bytes by their address."""
     return murmur_at(data.ctypes.data + start, stop - start, seed)
 
 
@@ -195,6 +197,7 @@ def _vw_hash_at(address: int, length: int, seed: Any) -> Any:
 
 @kernel(_vw_hash_at)
 def vw_hash_at(address: int, length: int, seed: Any) -> Any:
+    """Tell a number from a name while reading it, in one pass."""
     name = array_at(address, length, np.uint8)
     start, stop = 0, length
     while start < stop and name[start] <= 0x20:
@@ -217,4 +220,5 @@ def _vw_hash(data: Any, start: int, stop: int, seed: Any) -> Any:
 
 @kernel(_vw_hash)
 def vw_hash(data: Any, start: int, stop: int, seed: Any) -> Any:
+    """Hash the same bytes by their address."""
     return vw_hash_at(data.ctypes.data + start, stop - start, seed)

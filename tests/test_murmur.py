@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onlinestack.kernel import KERNELS
 from onlinestack.murmur import (
     murmur,
     murmur_at,
@@ -16,7 +17,6 @@ from onlinestack.murmur import (
     vw_hash_at,
     vw_hash_string,
 )
-from onlinestack.kernel import KERNELS
 
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = st.one_of(
