@@ -219,7 +219,7 @@ def read_short(text: Any, start: Any, stop: Any) -> Any:
     x = array_at(text.ctypes.data + stop - 8, 1, np.uint64)[0]
     others = (np.uint64(1) << np.uint64(64 - 8 * size)) - np.uint64(1)
     x = (x & ~others) | (_ZEROS & others)
-    decimals = 0
+    decimals = np.int64(0)
     point = ((x ^ _POINTS) - _ONES) & ~(x ^ _POINTS) & _TOPS
     if point:
         place = (point & (~point + np.uint64(1))) >> np.uint64(7)  # lowest bit of its byte

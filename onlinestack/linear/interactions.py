@@ -304,10 +304,10 @@ def gather(
         size = stop[row, g] - start[row, g]
         base = np.uint64(n)
         for j in range(size):
-            k = np.uint64(j)
-            h = np.uint64(index[first + k]) * spread
-            slots[base + k] = h & LOW32
-            values[base + k] = value[first + k]
+            nth = np.uint64(j)
+            h = np.uint64(index[first + nth]) * spread
+            slots[base + nth] = h & LOW32
+            values[base + nth] = value[first + nth]
             prefetch(weights, (h & mask) << shift)
         n += size
     if reads.constant:

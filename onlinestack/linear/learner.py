@@ -400,7 +400,7 @@ class LinearMember:
         table = self.weights.reshape(-1, 1 << int(self.rule.shift))
         kept = KEPT[self.rule.update]
         used = np.flatnonzero(table[:, :kept].any(axis=1))
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "slot": used.astype(np.uint32),
             "weight": table[used, :kept],
             "shared": self.shared,
