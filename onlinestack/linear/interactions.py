@@ -339,10 +339,10 @@ def gather(
                 size = stop[row, g2] - begin
                 base = np.uint64(n)
                 for j in range(size):
-                    k = np.uint64(j)
-                    h = h1 ^ (np.uint64(index[first + k]) * spread)
-                    slots[base + k] = h & LOW32
-                    values[base + k] = x1 * value[first + k]
+                    nth = np.uint64(j)
+                    h = h1 ^ (np.uint64(index[first + nth]) * spread)
+                    slots[base + nth] = h & LOW32
+                    values[base + nth] = x1 * value[first + nth]
                     prefetch(weights, (h & mask) << shift)
                 n += size
             continue
