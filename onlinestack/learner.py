@@ -99,7 +99,7 @@ class LinearLearner(base.Classifier):
     >>> for clicked in (True, False, True) * 40:
     ...     model.learn_one({"site": "news" if clicked else "mail", "hour": 7}, clicked)
     >>> round(model.predict_proba_one({"site": "news", "hour": 7})[True], 2)
-    0.99
+    0.94
 
     References
     ----------

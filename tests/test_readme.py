@@ -1,0 +1,70 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onlinestack
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def without_speed(text: str) -> list[str]:
+    """Return the lines without their second column and without times."""
+    lines = [re.sub(r"^( *[\d,]+) +[\d,]+ ", r"\1 ", line) for line in text.splitlines()]
+    return [line for line in lines if not line.startswith("in ")]
+
+
+def test_table_is_that_of_the_first_command() -> None:
+    if not (ROOT / "streams").exists():
+        pytest.skip("the bundled sample is part of the repository, not of the package")
+    command = re.search(r"\.venv/bin/onlinestack (learn .*)", README)
+    shown = re.search(r"```\n( +records .*?)```", README, re.DOTALL)
+    assert command and shown
+    result = subprocess.run(
+        [sys.executable, "-c", "from onlinestack.cli import main; main()", *command[1].split()],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr
+    printed = without_speed(result.stderr)
+    for line in without_speed(shown[1]):
+        assert line in printed
+
+
+@pytest.mark.parametrize("name", sorted(set(onlinestack.__all__) - {"__version__"}))
+def test_public_names_have_a_line(name: str) -> None:
+    assert f"`{name}`" in README
+    assert getattr(onlinestack, name).__doc__
+
+
+def test_example_in_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    text = example[1].replace("LinearLearner()", "LinearLearner(bits=12)")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_commands_shown_are_commands() -> None:
+    from typer.main import get_command
+
+    from onlinestack.cli import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    shown = set(re.findall(r"^(?:\$|.*\|) onlinestack (\w+)", README, re.MULTILINE))
+    assert shown and shown <= known
