@@ -262,7 +262,7 @@ def _places(
             places.append(None)
             continue
         way = [number[path[0]]]
-        type_ = schema.field(way[0]).type if len(path) > 1 else None
+        type_: Any = schema.field(way[0]).type
         for name in path[1:]:
             way.append(type_.get_field_index(name))
             type_ = type_.field(way[-1]).type
