@@ -19,7 +19,6 @@ tuple's fields, changes in another.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import hashlib
 import os
@@ -92,7 +91,9 @@ def kernel(twin: Callable[..., Any] | None = None, *, allocates: bool = False) -
     return wrap
 
 
-_STRTOF = ctypes.CDLL(None).strtof
+_C = ctypes.CDLL(None)
+"""The C library and its maths, which the interpreter itself is linked to."""
+_STRTOF = _C.strtof
 _STRTOF.restype = ctypes.c_float
 
 
@@ -260,7 +261,7 @@ else:
 
 def _libm(name: str, operands: int = 1) -> Callable[..., Any]:
     """Return a float32 function of the C library as a function of numpy scalars."""
-    function = getattr(ctypes.CDLL(ctypes.util.find_library("m")), name)
+    function = getattr(_C, name)
     function.restype = ctypes.c_float
     function.argtypes = [ctypes.c_float] * operands
     return lambda *x: np.float32(function(*(float(v) for v in x)))
