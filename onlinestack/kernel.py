@@ -84,7 +84,7 @@ def kernel(twin: Callable[..., Any] | None = None, *, allocates: bool = False) -
 
     def wrap(function: F) -> F:
         plain = _quiet(twin if twin is not None else function)
-        compiled = function if TWINS else _compile(function, allocates)
+        compiled = _compile(function, allocates)
         KERNELS[f"{function.__module__}.{function.__qualname__}"] = Kernel(compiled, plain)
         return plain if TWINS else compiled  # type: ignore[return-value]
 
@@ -110,11 +110,11 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _stamp(package: Path = _PACKAGE) -> str:
-    """Return the digest of every module that has a kernel or a tuple that kernels take apart."""
+    """Return the digest of the modules with kernels, or with tuples or constants they name."""
     digest = hashlib.blake2b(digest_size=12)
     for path in sorted(package.rglob("*.py")):
         text = path.read_bytes()
-        if b"onlinestack.kernel" in text or b"NamedTuple" in text:
+        if b"onlinestack.kernel" in text or b"NamedTuple" in text or path.stem == "block":
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + text)
     return digest.hexdigest()
 

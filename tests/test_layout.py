@@ -159,26 +159,29 @@ def test_every_twin_has_the_signature_of_its_kernel() -> None:
         assert list(plain) == list(own), f"{name} and its twin take other parameters"
 
 
-KERNELS_IN = [
-    name for name in sorted(MODULES) if "onlinestack.kernel" in {to for to, _ in imports(name)}
-]
-
-
-@pytest.mark.parametrize("name", KERNELS_IN)
-def test_cached_kernels_depend_on_every_import(name: str) -> None:
-    """The cache reads imports off the text, where the form of an import could escape it."""
-    closure: set[Path] = set()
-
-    def visit(module: str) -> None:
-        if MODULES[module] not in closure:
-            closure.add(MODULES[module])
-            for other, _ in imports(module):
-                visit(other)
-
-    visit(name)
-    stamped = kernel._sources(MODULES[name]) | {PACKAGE / "kernel.py", PACKAGE / "__init__.py"}
-    missing = closure - stamped
-    assert not missing, f"kernels of {name} would outlive changes of {sorted(missing)}"
+def test_cached_kernels_are_keyed_by_all_that_they_are_made_of(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A constant of another module becomes part of a kernel that names it."""
+    kernels = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(each).startswith("kernel(") for each in node.decorator_list)
+    }
+    assert "onlinestack.metrics" in kernels
+    sources = kernels | {module for name in kernels for module, _ in imports(name)}
+    copy = tmp_path_factory.mktemp("copy") / "onlinestack"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    stamp = kernel._stamp.__wrapped__
+    before = stamp(copy)
+    for name in sorted(sources - {"onlinestack"}):
+        path = copy.parent / MODULES[name].relative_to(ROOT)
+        text = path.read_bytes()
+        path.write_bytes(text + b"#")
+        assert stamp(copy) != before, f"kernels would outlive a change of {path.name}"
+        path.write_bytes(text)
 
 
 def test_top_level_holds_nothing_else() -> None:
