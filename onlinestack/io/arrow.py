@@ -24,9 +24,13 @@ _log = logging.getLogger(__name__)
 _ROWS = 1 << 15
 """Records of a stretch."""
 
-_DICTIONARY_BYTES = 3.0
-"""Most bytes a value of a Parquet column that is worth reading as dictionary: codes take at most
-this much, so more means that the writer gave up its dictionary, and rebuilding one is slow."""
+_GROUP_BYTES = 1 << 27
+"""Largest row group of Parquet, decompressed, that is read at once."""
+
+_DICTIONARY = 1 << 20
+_CODE = 2.5
+"""Bytes a Parquet dictionary may have by default, and each code into one: a column with more is
+one whose writer gave up its dictionary, and rebuilding that is slower than reading plain text."""
 
 
 class ArrowReader:
@@ -124,15 +128,15 @@ class ArrowReader:
         tops = list(dict.fromkeys(path[0] for path in paths if path))
         places = _places(paths, self._schema_of(tops))
         at = 0
-        shared: dict[int, pa.Array] = {}
         for start, batch in self._batches(tops, offset or 0):
             at = start
             skip = max(0, (offset or 0) - at)
             for first in range(skip, batch.num_rows, _ROWS):
                 part = batch.slice(first, _ROWS)
-                columns = [_share(column, shared, i) for i, column in enumerate(part.columns)]
                 done = self._done(at + first + part.num_rows)
-                yield functools.partial(_decode, columns, part.num_rows, places, at + first, done)
+                yield functools.partial(
+                    _decode, part.columns, part.num_rows, places, at + first, done
+                )
 
     def _schema_of(self, tops: list[str]) -> pa.Schema:
         source = self._parquet or self._file or self._stream
@@ -155,12 +159,12 @@ class ArrowReader:
                 self._handle,
                 metadata=metadata,
                 read_dictionary=_dictionaries(metadata, self._parquet.schema_arrow, tops),
-                pre_buffer=True,
+                pre_buffer=False,  # it would keep every row group until the end of the file
             )
-            groups = list(range(group, metadata.num_row_groups))
-            for batch in file.iter_batches(_ROWS, row_groups=groups, columns=tops):
-                yield at, batch
-                at += batch.num_rows
+            for group in range(group, metadata.num_row_groups):
+                for batch in _row_group(file, group, tops):
+                    yield at, batch
+                    at += batch.num_rows
             return
         if self._file is not None:
             batches: Iterator[pa.RecordBatch] = (
@@ -183,6 +187,14 @@ class ArrowReader:
         """Close the file."""
         if self._handle is not None and self.path != "-":
             self._handle.close()
+
+
+def _row_group(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Read a row group at once where that is small enough, for its dictionaries are read once."""
+    if file.metadata.row_group(group).total_byte_size <= _GROUP_BYTES:
+        yield from file.read_row_group(group, columns=columns).to_batches()
+    else:
+        yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
 
 
 class _Exact:
@@ -270,21 +282,6 @@ def _places(
     return places
 
 
-def _share(column: pa.Array, shared: dict[int, pa.Array], place: int) -> pa.Array:
-    """Give a dictionary column the very dictionary of the stretch before, if they are equal.
-
-    Parquet makes a new copy for each batch; whoever hashes dictionaries knows them again this way.
-    """
-    if not isinstance(column, pa.DictionaryArray):
-        return column
-    known = shared.get(place)
-    dictionary = column.dictionary
-    if known is not None and known.equals(dictionary):
-        return pa.DictionaryArray.from_arrays(column.indices, known, safe=False)
-    shared[place] = dictionary
-    return column
-
-
 def _dictionaries(metadata: Any, schema: pa.Schema, tops: Sequence[str]) -> list[str]:
     """Return the text columns that the file holds as dictionaries."""
     wanted = {n for n in tops if pa.types.is_string(schema.field(n).type)}
@@ -295,7 +292,7 @@ def _dictionaries(metadata: Any, schema: pa.Schema, tops: Sequence[str]) -> list
     for i in range(group.num_columns):
         chunk = group.column(i)
         if chunk.path_in_schema in wanted and chunk.has_dictionary_page:
-            if chunk.total_uncompressed_size <= _DICTIONARY_BYTES * chunk.num_values:
+            if chunk.total_uncompressed_size <= _DICTIONARY + _CODE * chunk.num_values:
                 found.append(chunk.path_in_schema)
     return found
 
