@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,9 @@ class ArrowReader:
                 read_dictionary=_dictionaries(metadata, self._parquet.schema_arrow, tops),
                 pre_buffer=False,  # it would keep every row group until the end of the file
             )
-            for group in range(group, metadata.num_row_groups):
-                for batch in _row_group(file, group, tops):
-                    yield at, batch
-                    at += batch.num_rows
+            for batch in _row_groups(file, group, tops):
+                yield at, batch
+                at += batch.num_rows
             return
         if self._file is not None:
             batches: Iterator[pa.RecordBatch] = (
@@ -189,12 +189,26 @@ class ArrowReader:
             self._handle.close()
 
 
-def _row_group(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Read a row group at once where that is small enough, for its dictionaries are read once."""
-    if file.metadata.row_group(group).total_byte_size <= _GROUP_BYTES:
-        yield from file.read_row_group(group, columns=columns).to_batches()
-    else:
-        yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
+def _row_groups(
+    file: pq.ParquetFile, first: int, columns: list[str]
+) -> Generator[pa.RecordBatch, None, None]:
+    """Read row groups at once where they are small enough, for then dictionaries are read once.
+
+    While one is handed out, the next one is read.
+    """
+    metadata = file.metadata
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    with ThreadPoolExecutor(1, thread_name_prefix="row group") as pool:
+        coming: dict[int, Future[pa.Table]] = {}
+        for group in range(first, len(sizes)):
+            if sizes[group] > _GROUP_BYTES:
+                yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
+                continue
+            table = coming.pop(group, None) or pool.submit(file.read_row_group, group, columns)
+            batches = table.result().to_batches()
+            if group + 1 < len(sizes) and sizes[group + 1] <= _GROUP_BYTES:
+                coming[group + 1] = pool.submit(file.read_row_group, group + 1, columns)
+            yield from batches
 
 
 class _Exact:

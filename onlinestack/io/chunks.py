@@ -28,7 +28,7 @@ __all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Chunks", "Splitter", "find_re
 RECORD_LIMIT = 1 << 26
 """Bytes a record may have (64 MB); a longer one is rejected, so that memory stays bounded."""
 
-PIECE = 1 << 21
+PIECE = 1 << 20
 """Bytes read from a file at once."""
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -65,9 +65,13 @@ def _scan(text: Any, delimiter: Any, state: Any, start: Any, stop: Any, fields: 
     end = 0
     first = 0
     parts = 1
+    highest = max(delimiter, 34)
     for i in range(len(text)):
         byte = text[i]
-        if state == 3:
+        if byte > highest:  # nearly always
+            if state != 3:
+                state = 2
+        elif state == 3:
             if byte == 34:
                 state = 4
         elif byte == 10 or byte == 13:

@@ -121,9 +121,15 @@ def _find_quoted(
     begun = 0  # where the record begins in plain
     out = 0
     state = 0  # 0 start of record, 1 of field, 2 in a plain field, 3 in quotes, 4 behind a quote
+    highest = max(delimiter, 34)
     for i in range(len(text)):
         byte = text[i]
-        if state == 3:
+        if byte > highest:  # nearly always
+            plain[out] = byte
+            out += 1
+            if state != 3:
+                state = 2
+        elif state == 3:
             if byte == 34:
                 state = 4
             else:
