@@ -201,7 +201,7 @@ class Splitter:
                 self._open.append(part)
                 self._size += len(part)
             if self._size >= self._limit:
-                piece = (yield from self._reject("within 64 MB")) + piece
+                yield from self._recover(ended=False)
 
     def finish(self) -> Iterator[Chunk]:
         """Give what is left when no more bytes will come."""
@@ -209,9 +209,8 @@ class Splitter:
             self._dropped.stop = self._offset
             yield self._dropped
             self._dropped = None
-        while self._state == _QUOTED and self._open:
-            rest = yield from self._reject("before the end of the file")
-            yield from self.feed(rest)
+        if self._open and self._state == _QUOTED:
+            yield from self._recover(ended=True)
         if self._open:
             size = self._size
             chunk = self._take(b"".join([*self._open, b"\n"]))
@@ -240,33 +239,57 @@ class Splitter:
         self._open, self._size = [], 0
         return chunk
 
-    def _reject(self, where: str) -> Generator[Chunk, None, bytes]:
-        """Reject the first line of the open record; return the bytes behind it."""
+    def _recover(self, ended: bool) -> Iterator[Chunk]:
+        """Reject the first line of the open record, which does not end, and take up the rest.
+
+        A line of the rest that leaves a quote open does so at the very place where the record
+        before it was inside quotes, too; from there on both are the same, and nothing has to be
+        read again. So a file of nothing but open quotes takes no longer than others.
+        """
         data = b"".join(self._open)
-        quoted = self._state == _QUOTED
+        before, start = self._state, self._offset
+        reason = "longer than 64 MB"
+        if before == _QUOTED:
+            where = "before the end of the file" if ended else "within 64 MB"
+            reason = f"a quoted field does not end {where}"
         self._open, self._size, self._state = [], 0, 0
-        end = data.find(b"\n") + 1
+        at = self._line_end(data, 0)
+        if not at and not ended:
+            self._offset += len(data)
+            self._dropped = Chunk(start, data[: 4 * TEXT_LIMIT], 0, reason)
+            return
+        good = at = at or len(data)
+        yield Chunk(start, data[: min(at, 4 * TEXT_LIMIT)], start + at, reason)
+        while at < len(data):
+            stop = self._line_end(data, at)
+            self._scan(data[at : stop or len(data)])
+            if self._state == _QUOTED and ended:
+                stop = stop or len(data)
+                if good < at:
+                    yield Chunk(start + good, data[good:at], start + at)
+                head = data[at : min(stop, at + 4 * TEXT_LIMIT)]
+                yield Chunk(start + at, head, start + stop, reason)
+                good, self._state = stop, 0
+            elif self._state != 0:
+                self._state = before if stop else self._state
+                break
+            at = stop
+        if good < at:
+            yield Chunk(start + good, data[good:at], start + at)
+        self._offset = start + at
+        if at < len(data):
+            self._open, self._size = [data[at:]], len(data) - at
+
+    def _line_end(self, data: bytes, start: int) -> int:
+        """Return the position behind the next line end, 0 when there is none."""
+        end = data.find(b"\n", start) + 1
         if self._delimiter is not None:
-            other = data.find(b"\r", 0, end or len(data)) + 1
-            end = min(end or other, other or end)
-        if not end:
-            if where.startswith("before"):
-                end = len(data)
-            else:
-                self._dropped = Chunk(self._offset, data[: 4 * TEXT_LIMIT], 0, "longer than 64 MB")
-                self._offset += len(data)
-                return b""
-        reason = f"a quoted field does not end {where}" if quoted else "longer than 64 MB"
-        yield Chunk(self._offset, data[: min(end, 4 * TEXT_LIMIT)], self._offset + end, reason)
-        self._offset += end
-        return data[end:]
+            end = data.find(b"\r", start, end or len(data)) + 1 or end
+        return end
 
     def _drop(self, piece: bytes) -> Generator[Chunk, None, bytes]:
         """Pass over a line that is too long; return the bytes behind it."""
-        ends = [piece.find(b"\n") + 1]
-        if self._delimiter is not None:
-            ends.append(piece.find(b"\r") + 1)
-        end = min(filter(None, ends), default=0)
+        end = self._line_end(piece, 0)
         self._offset += end or len(piece)
         if end and self._dropped is not None:
             self._dropped.stop = self._offset

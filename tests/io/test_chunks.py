@@ -168,6 +168,18 @@ def test_a_quote_left_open_costs_one_line() -> None:
     assert len(found) == 1002
 
 
+def test_nothing_but_open_quotes_takes_no_longer() -> None:
+    line = b'a",b,"c\n'  # leaves a quote open whether it began inside one or not
+    data = b'"\n' + line * 50_000
+    found = feed([data], limit=1 << 30)
+    assert len(found) == 50_001
+    assert {chunk.reason for chunk in found} == {
+        "a quoted field does not end before the end of the file"
+    }
+    found = feed([data[i : i + 5000] for i in range(0, len(data), 5000)], limit=5000)
+    assert sum(chunk.reason is not None for chunk in found) == 50_001
+
+
 def test_ten_megabytes_in_quotes(tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     field = b'"' + b"line\n" * 2_000_000 + b'"'
