@@ -9,14 +9,15 @@ blocks the source delivers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import Block, Tape
+from onlinestack.block import Block, Tape, immediate_tape
 
 __all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "levels_of"]
 
@@ -107,10 +108,12 @@ class Engine:
 
     Examples
     --------
-    >>> engine = Engine({})
-    >>> import numpy as np
-    >>> list(engine.quanta(np.zeros(5000, np.float32)))
-    [(0, 4096), (4096, 5000)]
+    >>> engine, label = Engine({}), np.zeros(5000, np.float32)
+    >>> for start, stop, block, tape in engine.quanta(label, lambda a, b: Block.of([[]] * (b - a))):
+    ...     engine.run(block, tape)
+    ...     print(start, stop, engine.learned)
+    0 4096 4096
+    4096 5000 5000
     """
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
@@ -118,35 +121,79 @@ class Engine:
         self.levels = levels_of(self.parts)
         self.learned = 0
 
-    def quanta(self, label: NDArray[np.float32], learn: bool = True) -> Iterator[tuple[int, int]]:
-        """Yield the borders of the quanta that consecutive records fall into.
+    def quanta(
+        self, label: NDArray[np.float32], block_of: Callable[[int, int], Block], learn: bool = True
+    ) -> Iterator[tuple[int, int, Block, Tape]]:
+        """Run the first level over consecutive records, and yield its quanta for `run`.
 
-        A border lies where a change is due. The caller runs each quantum before asking for the
-        next; nothing but changes depends on where the other borders lie.
+        The first level (features made from columns) works a quantum ahead in a thread of its own
+        where there is more than one quantum. It reads nothing that later levels make, so nothing
+        but time depends on it.
+
+        Parameters
+        ----------
+        label
+            ``float32[n]``: labels of the records, NaN where not known.
+        block_of
+            Makes the block of the records from one row to another; two blocks live at a time.
+        learn
+            Whether labels are learned.
+
+        Yields
+        ------
+        First row, the row behind the last, the block and its tape.
         """
-        start, n = 0, len(label)
+        known = label if learn else np.full(len(label), np.nan, np.float32)
+        steps = self._first_level(known, block_of)
+        if len(label) <= QUANTUM or any(self._changing(self.levels[1:])):
+            yield from steps
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="first level") as pool:
+            following = pool.submit(next, steps, None)
+            while (quantum := following.result()) is not None:
+                following = pool.submit(next, steps, None)
+                yield quantum
+
+    def _first_level(
+        self, label: NDArray[np.float32], block_of: Callable[[int, int], Block]
+    ) -> Iterator[tuple[int, int, Block, Tape]]:
+        """Cut quanta where a change is due, run the first level over each, make its changes."""
+        start, n, learned = 0, len(label), self.learned
         while start < n:
             stop = min(n, start + QUANTUM)
-            due = min((p.next_change() for p in self._changing()), default=None) if learn else None
-            if due is not None and self.learned + (stop - start) >= due:
+            due = min((part.next_change() for part in self._changing(self.levels)), default=None)
+            if due is not None and learned + (stop - start) >= due:
                 known = np.flatnonzero(~np.isnan(label[start:stop]))
-                if len(known) >= due - self.learned:
-                    stop = start + int(known[due - self.learned - 1]) + 1
-            yield start, stop
+                if len(known) >= due - learned:
+                    stop = start + int(known[due - learned - 1]) + 1
+            block, tape = block_of(start, stop), immediate_tape(label[start:stop])
+            learned += int(np.count_nonzero(tape.op))
+            self._run(self.levels[:1], block, tape, learned)
+            yield start, stop, block, tape
             start = stop
 
     def run(self, block: Block, tape: Tape) -> None:
-        """Run every level over a quantum, then make the changes that are due."""
-        for level in self.levels:
+        """Run the levels behind the first over a quantum, and move the clock."""
+        self.learned += int(np.count_nonzero(tape.op))
+        self._run(self.levels[1:], block, tape, self.learned)
+
+    def run_one(self, block: Block, tape: Tape) -> None:
+        """Run all levels over a block that is no part of a longer stretch: a single record."""
+        self.learned += int(np.count_nonzero(tape.op))
+        self._run(self.levels, block, tape, self.learned)
+
+    def _run(self, levels: list[list[str]], block: Block, tape: Tape, learned: int) -> None:
+        for level in levels:
             for name in level:
                 self.parts[name].run(block, tape)
-        self.learned += int(np.count_nonzero(tape.op))
-        for part in self._changing():
-            if part.next_change() == self.learned:
+        for part in self._changing(levels):
+            if part.next_change() == learned:
                 part.change()
 
-    def _changing(self) -> Sequence[Changing]:
-        return [part for part in self.parts.values() if isinstance(part, Changing)]
+    def _changing(self, levels: list[list[str]]) -> list[Changing]:
+        """Return the parts of some levels whose frozen side changes."""
+        parts = (self.parts[name] for level in levels for name in level)
+        return [part for part in parts if isinstance(part, Changing)]
 
     def state(self) -> State:
         """Return the state of every part, arrays under ``part/array``."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from river import base
 
 from onlinestack import snapshot
-from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import LEARN, PREDICT, Block, Tape
 from onlinestack.engine import Engine, State
 from onlinestack.features.encoder import Encoder
 from onlinestack.linear.interactions import normalise_interactions, reads_of
@@ -259,14 +259,7 @@ class LinearLearner(base.Classifier):
         -------
         ``float32[n]``: what was predicted for each record before it was learned.
         """
-        engine, _ = self._started()
-        out = np.empty(len(batch.label), np.float32)
-        scores = np.empty(len(batch.label), np.float32)
-        for start, stop in engine.quanta(batch.label):
-            block = self._block(batch, start, stop)
-            self._quantum(block, immediate_tape(block.label), out[start:stop], scores[start:stop])
-        self.scores = scores
-        return out
+        return self._walk(batch, learn=True)
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Predict each record of a batch and learn nothing.
@@ -275,25 +268,27 @@ class LinearLearner(base.Classifier):
         -------
         ``float32[n]``: the predictions.
         """
-        engine, _ = self._started()
+        return self._walk(batch, learn=False)
+
+    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+        engine, encoder = self._started()
         out = np.empty(len(batch.label), np.float32)
         scores = np.empty(len(batch.label), np.float32)
-        for start, stop in engine.quanta(batch.label, learn=False):
-            block = self._block(batch, start, stop)
-            tape = immediate_tape(np.full(block.n, np.nan, np.float32))
-            self._quantum(block, tape, out[start:stop], scores[start:stop])
+
+        def block_of(start: int, stop: int) -> Block:
+            return encoder.block(batch, start, stop)
+
+        for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
+            engine.run(block, tape)
+            self._score(block, tape, out[start:stop], scores[start:stop])
         self.scores = scores
         return out
 
-    def _block(self, batch: Batch, start: int, stop: int) -> Block:
-        _, encoder = self._started()
-        return encoder.block(batch, start, stop)
-
-    def _quantum(
+    def _score(
         self, block: Block, tape: Tape, out: NDArray[np.float32], scores: NDArray[np.float32]
     ) -> None:
+        """Turn the scores of a quantum into predictions and keep the board."""
         engine, _ = self._started()
-        engine.run(block, tape)
         member = engine.parts["linear"]
         assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
         scores[:] = member.score[: block.n]
@@ -311,7 +306,7 @@ class LinearLearner(base.Classifier):
     # River's verbs.
 
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
-        _, encoder = self._started()
+        engine, encoder = self._started()
         if LEARN in op:
             encoder.meet(x)
         block = Block(
@@ -323,7 +318,8 @@ class LinearLearner(base.Classifier):
         )
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         p, scores = np.empty(1, np.float32), np.empty(1, np.float32)
-        self._quantum(block, tape, p, scores)
+        engine.run_one(block, tape)
+        self._score(block, tape, p, scores)
         self.scores = scores
         return float(p[0])
 

@@ -52,7 +52,7 @@ FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
 
 class Encoded(NamedTuple):
-    """The features of consecutive records, as the arrays of a `Block`; valid until the next call.
+    """The features of consecutive records, as the arrays of a `Block`; valid until the call after the next.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class Encoder:
 
     def _set_up(self) -> None:
         """Derive all that follows from fields and bins."""
-        self._pool, self._pool_of_one = _Pool(), _Pool()
+        self._pools, self._pool_of_one = (_Pool(), _Pool()), _Pool()
         self._columns: list[Any] | None = None
         self._table = np.empty((0, WIDTH), np.int64)
         self._keep: list[Any] = []
@@ -337,7 +337,9 @@ class Encoder:
         """
         if columns is not self._columns:
             self._prepare(columns)
-        pool, rows, fields = self._pool, stop - start, len(self._names)
+        # By turns, so that one block can be encoded while the one before is learned.
+        self._pools = self._pools[::-1]
+        pool, rows, fields = self._pools[0], stop - start, len(self._names)
         numbers = pool.matrix(rows, self.bins.count)
         if self._several:
             place = np.empty(rows + 1, np.int64)
