@@ -94,7 +94,8 @@ class JsonReader:
             for name in names
         ]
         if not self._warned:
-            new = {key for record in records for key in record if key not in self._kinds}
+            known = self._kinds.keys()
+            new = set().union(*(r.keys() - known for r in records if not r.keys() <= known))
             if new:
                 self._warned = True
                 _log.warning(
@@ -144,13 +145,17 @@ def _parse(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return json.loads(line)  # takes NaN and Infinity, as Python writes them, for numbers
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+        record = json.loads(line)  # takes them for numbers, as Python writes them
+        json.dumps(record, ensure_ascii=False).encode()  # but halves of characters for text
+        return record
 
 
 def _flat(record: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     if depth > _DEEPEST:
         raise RecursionError
-    if not any(isinstance(value, dict) for value in record.values()):
+    if dict not in set(map(type, record.values())):
         return record
     flat: dict[str, Any] = {}
     for key, value in record.items():
@@ -174,7 +179,9 @@ def _kind(value: Any) -> Kind | None:
 
 def _column(values: list[Any]) -> pa.Array:
     """Return values as numbers if all of them are, as lists if any is one, else as text."""
-    kinds = {type(value) for value in values} - {type(None)}
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {str}:
+        return pa.array(values, pa.string())
     if list in kinds:
         return pa.array(
             [
