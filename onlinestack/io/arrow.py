@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onlinestack.io.chunks import ByteStream, is_live
-from onlinestack.io.reader import Job, SourceError, Stretch, show
+from onlinestack.io.reader import Job, SourceError, Stretch, called, show
 from onlinestack.io.schema import Kind, SchemaError, arrow_kind, list_names
 
 __all__ = ["ArrowReader", "feature_array"]
@@ -67,8 +67,8 @@ class ArrowReader:
         self._stream: Any = None
         if format == "parquet" and self.live:
             raise SourceError(
-                f"Parquet needs a file that can be read from its end, and {path} is a pipe; give "
-                "the file's name, or pipe Arrow IPC or CSV."
+                f"Parquet needs a file that can be read from its end, and {called(path)} is none; "
+                "give the file's name, or pipe Arrow IPC or CSV."
             )
         self._empty = not self.live and self._size == 0
         try:
@@ -80,8 +80,8 @@ class ArrowReader:
                 isinstance(error, OSError) and error.errno is None
             ):
                 raise SourceError(
-                    f"{path} can not be read as {format} ({_first_line(error)}); name its format "
-                    "with --format."
+                    f"{called(path)} can not be read as {format} ({_first_line(error)}); "
+                    "name its format with --format."
                 ) from None
             raise
         self.names = tuple(self._paths)
@@ -266,7 +266,9 @@ def _leaves(schema: pa.Schema, path: str) -> tuple[dict[str, tuple[str, ...]], l
             left_out.append(f"{name} ({field.type})")
             return
         if name in found:
-            raise SchemaError(f"{path} has two columns called {name!r}; rename one of them.")
+            raise SchemaError(
+                f"{called(path)} has two columns called {name!r}; rename one of them."
+            )
         found[name] = way
         kinds.append(kind)
 

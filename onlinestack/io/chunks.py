@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from onlinestack.io.reader import TEXT_LIMIT, SourceError
+from onlinestack.io.reader import TEXT_LIMIT, SourceError, called
 from onlinestack.kernel import kernel
 
 __all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Chunks", "Splitter", "find_records", "is_live"]
@@ -345,8 +345,8 @@ class ByteStream:
             skipped += len(piece)
         if skipped < offset:
             raise SourceError(
-                f"{self.path} ends at byte {skipped:,}, before the position {offset:,} to go on "
-                "from; give the file that was read before."
+                f"{called(self.path)} ends at byte {skipped:,}, before the position "
+                f"{offset:,} to go on from; give the file that was read before."
             )
 
     @staticmethod
@@ -461,7 +461,9 @@ class Chunks:
                 cut = max(0, offset - chunk.offset)
                 rest = Chunk(chunk.offset + cut, chunk.data[cut:], chunk.stop, chunk.reason)
                 return self.give_back([rest])
-        raise SourceError(f"{self.path} ended before byte {offset:,}, the point to go on from.")
+        raise SourceError(
+            f"{called(self.path)} ended before byte {offset:,}, the point to go on from."
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -18,7 +18,17 @@ import pyarrow as pa
 
 from onlinestack.io.schema import Kind
 
-__all__ = ["TEXT_LIMIT", "Bad", "Job", "Reader", "SourceError", "Stretch", "ahead", "show"]
+__all__ = [
+    "TEXT_LIMIT",
+    "Bad",
+    "Job",
+    "Reader",
+    "SourceError",
+    "Stretch",
+    "ahead",
+    "called",
+    "show",
+]
 
 TEXT_LIMIT = 200
 """Characters of a rejected record that are kept."""
@@ -89,6 +99,11 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def called(path: str) -> str:
+    """Return what to call a source in a sentence."""
+    return "standard input" if path == "-" else path
 
 
 def show(raw: bytes | memoryview) -> str:

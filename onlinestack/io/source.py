@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from onlinestack.io.assemble import assemble
 from onlinestack.io.batch import Batch, Position, Reject
-from onlinestack.io.reader import Reader, SourceError, ahead
+from onlinestack.io.reader import Reader, SourceError, ahead, called
 from onlinestack.io.schema import Kind, Schema, SchemaError, infer_schema, list_names, nearest
 
 __all__ = ["FORMATS", "Batch", "Position", "Reject", "Source", "SourceError", "open_source"]
@@ -172,7 +172,7 @@ class Source:
                     skip = 0
                 if skip:
                     raise SourceError(
-                        f"{path} ends {skip:,} records before the point to go on from; "
+                        f"{called(path)} ends {skip:,} records before the point to go on from; "
                         "give the file that was read before."
                     )
             behind += size
@@ -217,7 +217,7 @@ class Source:
         for role, name in self.schema.roles.items():
             if name not in names and (role != "label" or self._needs_label):
                 raise SchemaError(
-                    f"{self.paths[i]} has no column {name!r}, given as {role}"
+                    f"{called(self.paths[i])} has no column {name!r}, given as {role}"
                     f"{nearest(name, names)}; its columns are {list_names(names)}."
                 )
         known = {*wanted_columns(self.schema), *self.schema.ignore, *self.schema.roles.values()}
@@ -378,7 +378,7 @@ def open_source(
         elif not found.names:
             made = Schema((), label, positive, id, time, time_format, weight, tuple(ignore))
         else:
-            made = infer_schema(found.kinds(), **given, **sets, source=names[head])  # type: ignore[arg-type]
+            made = infer_schema(found.kinds(), **given, **sets, source=called(names[head]))  # type: ignore[arg-type]
         source = Source(names, open_reader, made, opened, batch_size, needs_label)
         source.check()
     except BaseException:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from onlinestack.io.chunks import Chunk, Chunks, find_records
 from onlinestack.io.fields import split_columns
-from onlinestack.io.reader import Bad, Job, Stretch, show
+from onlinestack.io.reader import Bad, Job, Stretch, called, show
 from onlinestack.io.schema import Kind, SchemaError, text_kind, unique_names
 
 __all__ = ["SAMPLE", "TextReader"]
@@ -66,7 +66,9 @@ class TextReader:
         looked_at: list[Chunk] = []
         while (chunk := self._chunks.next()) is not None:
             if chunk.reason is not None and header:
-                raise SchemaError(f"the header of {self.path} can not be read: {chunk.reason}.")
+                raise SchemaError(
+                    f"the header of {called(self.path)} can not be read: {chunk.reason}."
+                )
             start, stop, fields = find_records(chunk.data, self._delimiter)
             if chunk.reason is not None or not len(fields):
                 looked_at.append(chunk)
@@ -76,8 +78,8 @@ class TextReader:
                 names = columns or [f"c{i + 1}" for i in range(fields[0])]
                 if len(names) != fields[0]:
                     raise SchemaError(
-                        f"{len(names)} columns were named, but the first record of {self.path} has "
-                        f"{fields[0]}; name them all."
+                        f"{len(names)} columns were named, but the first record of "
+                        f"{called(self.path)} has {fields[0]}; name them all."
                     )
                 return unique_names(names)
             self._first = chunk.offset + int(stop[0])
