@@ -236,8 +236,7 @@ def descend(
                 )
         rate = np.float32(rule.eta * importance)
         if not rule.adaptive:
-            clock = np.float32(shared[CLOCK] + np.float64(importance))
-            rate = np.float32(rate * pow32(clock, -rule.power_t))
+            rate = np.float32(rate * pow32(np.float32(shared[CLOCK]), -rule.power_t))
         if rule.invariant:
             step = importance_update(loss, p, y, rate, scale)
         else:
@@ -250,6 +249,8 @@ def descend(
                 shared[KAPPA] *= 1.0 - rule.l2 * share
             step = np.float32(step / np.float32(shared[KAPPA]))
             shared[GAMMA] += share * rule.l1
+    if rule.sparse_l2 > ZERO:
+        step = np.float32(step - np.float32(rule.sparse_l2 * p))
     if np.isnan(step):
         step = ZERO
     if step != ZERO:

@@ -36,7 +36,8 @@ KEPT = {GD: 3, FTRL: 3, PISTOL: 4, COIN: 6}
 
 LOW, HIGH, CLOCK, GAMMA, KAPPA = range(5)
 SHARED = 5
-"""Places in the shared state: clamp range, labelled weight so far, gravity, contraction."""
+"""Places in the shared state: clamp range, labelled weight so far (that of the record being learned
+counted in), gravity, contraction."""
 NORMS, TOTAL, SCALE = range(3)
 """Places in a weight vector's own state: normalised norms, their weight, their correction."""
 
@@ -73,6 +74,8 @@ class Rule(NamedTuple):
         Whether the prediction given out is the one of the learning step, clamped to a range that
         includes the label itself, as Vowpal Wabbit prints it; otherwise nothing of the label is
         in it.
+    sparse_l2
+        Pull of every step against the prediction itself, in gradient descent.
     """
 
     update: int = GD
@@ -90,6 +93,7 @@ class Rule(NamedTuple):
     shift: np.uint64 = np.uint64(2)
     track: bool = True
     with_label: bool = False
+    sparse_l2: np.float32 = np.float32(0)
 
 
 @kernel()
