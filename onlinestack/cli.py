@@ -21,7 +21,13 @@ from onlinestack.settings import SETTINGS, Setting
 __all__ = ["app", "main"]
 
 FAILURE = 1
-CODES = {"ConfigError": 2, "SchemaError": 2, "BadRowsError": 3, "SnapshotError": 4}
+CODES = {
+    "ConfigError": 2,
+    "SchemaError": 2,
+    "OptionError": 2,
+    "BadRowsError": 3,
+    "SnapshotError": 4,
+}
 """Exit codes by name of the error, so that none of their slow modules is imported for it."""
 
 PANELS = {
@@ -211,13 +217,42 @@ def config(config: Config) -> int:
     return 0
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def vw(context: typer.Context) -> None:
+    """Run Vowpal Wabbit's own command line, to the last digit; vw --help lists its options.
+
+    [bold]Examples[/bold]
+
+    onlinestack vw -d clicks.vw --loss_function logistic -b 24 -f model
+    """
+
+    def verb() -> int:
+        from onlinestack.vw.driver import run
+
+        return run(context.args)
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
 def _guarded(verb: Callable[[Config], int], options: dict[str, Any]) -> int:
-    """Run a verb; turn whatever goes wrong into one sentence and an exit code."""
-    verbose = options.get("verbose") or 0
-    try:
+    """Run a verb with its options; see `_told`."""
+    verbose = [options.get("verbose") or 0]
+
+    def resolved() -> int:
         config = _resolve(options)
-        verbose = config["verbose"]
-        code = verb(config)
+        verbose[0] = config["verbose"]
+        return verb(config)
+
+    return _told(resolved, lambda: verbose[0])
+
+
+def _told(verb: Callable[[], int], verbose: Callable[[], int]) -> int:
+    """Run a verb; turn whatever goes wrong into one sentence and an exit code."""
+    try:
+        code = verb()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -228,7 +263,7 @@ def _guarded(verb: Callable[[Config], int], options: dict[str, Any]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if verbose > 1:
+        if verbose() > 1:
             import traceback
 
             traceback.print_exc()

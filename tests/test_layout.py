@@ -33,6 +33,7 @@ ORDER = [
     ["engine"],
     ["learner"],
     ["progressive"],
+    ["vw"],
     ["consume"],
     ["config"],
     ["saved"],

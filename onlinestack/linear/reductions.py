@@ -105,6 +105,8 @@ class Outcome(NamedTuple):
     report
         ``float64[n, 6]``: a row for each report that was due: record, average loss, loss since
         the report before (NaN where there is none), examples, weight, features.
+    learned
+        ``uint8[n]``: whether the record was learned.
     votes
         ``int64[v]``: scratch.
     """
@@ -113,6 +115,7 @@ class Outcome(NamedTuple):
     score: NDArray[np.float32]
     raw: NDArray[np.float32]
     report: NDArray[np.float64]
+    learned: NDArray[np.uint8]
     votes: NDArray[np.int64]
 
     @classmethod
@@ -124,6 +127,7 @@ class Outcome(NamedTuple):
             np.zeros((n, vectors), np.float32),
             np.zeros((n, 2 * vectors), np.float32),
             np.zeros((n, 6)),
+            np.zeros(n, np.uint8),
             np.zeros(max(1, plan.rounds), np.int64),
         )
 
@@ -199,17 +203,48 @@ def _lost(p: Any, y: Any, importance: Any, shared: Any, rule: Any) -> Any:
 
 @kernel()
 def _elect(votes: Any) -> Any:
-    """Return the majority of votes, or else the most frequent one, the smallest of several."""
-    best = votes[0]
-    most = 0
-    for i in range(len(votes)):
-        count = 0
-        for j in range(len(votes)):
-            count += votes[j] == votes[i]
-        if count > most or (count == most and votes[i] < best):
-            best = votes[i]
-            most = count
-    return best
+    """Return the majority of votes, or else one of the most frequent, as Vowpal Wabbit does.
+
+    A candidate is found by counting up for itself and down for others; only where more than two
+    different votes were seen is it checked, and others tried in order of size.
+    """
+    n = len(votes)
+    count = 0
+    first = current = votes[0]
+    many = False
+    for i in range(n):
+        vote = votes[i]
+        if first != current and vote != current and vote != first:
+            many = True
+        if count == 0:
+            count = 1
+            current = vote
+        elif vote == current:
+            count += 1
+        else:
+            count -= 1
+    if not many:
+        return current
+    agree = 0
+    for i in range(n):
+        agree += votes[i] == current
+    if count > 0 and 2 * agree > n:
+        return current
+    for i in range(1, n):
+        for j in range(i, 0, -1):
+            if votes[j - 1] > votes[j]:
+                votes[j - 1], votes[j] = votes[j], votes[j - 1]
+    most = 1
+    run = 1
+    for i in range(1, n + 1):
+        if i < n and votes[i] == votes[i - 1]:
+            run += 1
+            continue
+        if run > most:
+            current = votes[i - 1]
+            most = run
+        run = 1
+    return current
 
 
 @kernel()
@@ -535,6 +570,7 @@ def follow(
         known = not np.isnan(y)
         only = held[r] == 1 or not known
         learns = not plan.test and not only
+        out.learned[r] = 1 if learns else 0
         books[T] += np.float64(w)
         shared[CLOCK] = np.float64(np.float32(books[T])) - books[HELD] - books[UNLABELED]
         features = n + _only_interacting(r, names, start, stop, reads)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from onlinestack.block import Block
 from onlinestack.io.vw_text import VWRecords
@@ -23,7 +24,7 @@ class CacheError(ValueError):
     """A file that is no cache of ours."""
 
 
-def _frame(records: VWRecords) -> list[np.ndarray]:
+def _frame(records: VWRecords) -> list[NDArray[Any]]:
     """Return the arrays of a stretch of records, tags as ends and bytes."""
     block = records.block
     tags = [tag or b"" for tag in records.tag.to_pylist()]
@@ -47,7 +48,7 @@ def _put(file: BinaryIO, records: VWRecords) -> None:
     head = json.dumps([[array.dtype.str, array.shape] for array in arrays]).encode()
     file.write(len(head).to_bytes(8, "little") + head)
     for array in arrays:
-        file.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+        file.write(np.ascontiguousarray(array).tobytes())
 
 
 def write_cache(path: str, stretches: Iterable[VWRecords], bits: int) -> Iterator[VWRecords]:
@@ -102,14 +103,17 @@ def read_cache(path: str) -> Iterator[VWRecords]:
             yield _records(arrays)
 
 
-def _take(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    array = np.empty(shape, dtype)
-    if array.size and file.readinto(memoryview(array).cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+def _take(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    size = dtype.itemsize * math.prod(shape)
+    data = file.read(size)
+    if len(data) != size:
         raise EOFError
-    return array
+    return np.frombuffer(bytearray(data), dtype).reshape(shape)
 
 
-def _records(arrays: list[np.ndarray]) -> VWRecords:
+def _records(arrays: list[NDArray[Any]]) -> VWRecords:
+    import pyarrow as pa
+
     named = dict(zip(_ARRAYS, arrays, strict=False))
     line, offset, flags, ends, tags, text, names, lines = arrays[len(_ARRAYS) :]
     data = tags.tobytes()

@@ -37,6 +37,7 @@ from onlinestack.linear.rule import COIN, FTRL, GD, HIGH, LOW, PISTOL
 from onlinestack.vw.cache import cache_bits, read_cache, write_cache
 from onlinestack.vw.dumps import Auditor, write_dump
 from onlinestack.vw.model import Model, letters
+from onlinestack.vw.notices import notices
 from onlinestack.vw.options import OptionError, Options, help_text, parse
 from onlinestack.vw.output import bootstrap_lines, class_lines, numbers, score_lines
 from onlinestack.vw.table import HEADER, report_line, short, summary
@@ -46,11 +47,6 @@ __all__ = ["run"]
 FLT_MAX = float(np.finfo(np.float32).max)
 _IN_MEMORY = 1 << 26
 _NAMES = {FTRL: "Proximal-FTRL", PISTOL: "PiSTOL", COIN: "Coin Betting"}
-_NOTICE = (
-    "[info] VW 9.0.0 introduced a change to the default model save behavior. Please use "
-    "'--predict_only_model' when using either '--invert_hash' or '--readable_model' to get the "
-    "old behavior. Details: https://vowpalwabbit.org/link/1\n"
-)
 
 
 def run(words: list[str]) -> int:
@@ -100,6 +96,7 @@ class _Run:
             pass
         self.cache = self._cache_path()
         self.passes = options["passes"]
+        self.sourceless = options["data"] is None and options["no_stdin"]
         if self.passes > 1 and self.cache is None:
             raise OptionError("--passes above 1 need a cache: add -c or --cache_file FILE")
         if options["invert_hash"] and self.cache is not None:
@@ -139,7 +136,7 @@ class _Run:
         """Tell whether there is a cache to read instead of the data."""
         if self.cache is None or self.options["kill_cache"] or not os.path.exists(self.cache):
             return False
-        return cache_bits(self.cache) >= self.options["bit_precision"]
+        return cache_bits(self.cache) >= int(self.options["bit_precision"])
 
     def _source(self) -> Iterator[VWRecords]:
         """Return the records of the first pass."""
@@ -167,7 +164,9 @@ class _Run:
 
     def go(self) -> None:
         """Go through the passes, print what there is to print, save."""
-        cached = self._cached()
+        options, cached = self.options, self._cached()
+        if self.log is not None:
+            sys.stdout.write("".join(f"{line}\n" for line in notices(options, self.model.terms)))
         self._start(cached)
         first: Iterator[VWRecords]
         if cached:
@@ -181,8 +180,9 @@ class _Run:
         for turn in range(self.passes):
             if turn:
                 stretches = iter(self.memory) if self.memory else read_cache(str(self.cache))
-            self._go_through(stretches)
-            self.model.passes += 1
+            if not self.sourceless or cached:
+                self._go_through(stretches)
+                self.model.passes += 1
             self._end_pass()
             if self.stopped:
                 break
@@ -255,8 +255,10 @@ class _Run:
             return np.zeros(records.block.n, np.uint8)
         after = self.options["holdout_after"] or 0
         if after > 0:
-            return (records.line > after).astype(np.uint8)
-        return (records.line % self.options["holdout_period"] == 0).astype(np.uint8)
+            chosen = records.line > after
+        else:
+            chosen = records.line % self.options["holdout_period"] == 0
+        return np.asarray(chosen, np.uint8)
 
     def _look_at_flags(self, records: VWRecords) -> None:
         if (records.flags & FATAL).any():
@@ -323,10 +325,24 @@ class _Run:
     def _raw_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
         plan = self.model.plan
         if plan.classes:
+            if plan.rounds:
+                return self._nested_lines(out, n, tag)
             return score_lines(out.score[:n, : plan.classes], tag, lead=" ")
         if plan.rounds:
             return score_lines(out.raw[:n, : plan.rounds], tag)
         return numbers(out.raw[:n, 0], tag)
+
+    def _nested_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
+        """Return the lines of all rounds of all classes, those that predict and those that learn."""
+        plan, lines = self.model.plan, []
+        for i in range(n):
+            own = tag.slice(i, 1)
+            calls = out.raw[i].reshape(2, plan.classes, plan.rounds)
+            lines += [score_lines(call[None], own) for call in calls[0]]
+            lines.append(score_lines(out.score[i : i + 1, : plan.classes], own, lead=" "))
+            if out.learned[i]:
+                lines += [score_lines(call[None], own) for call in calls[1]]
+        return b"".join(lines)
 
     def _report(self, row: NDArray[Any], label: Any, prediction: Any, held: bool) -> None:
         if self.log is None:
@@ -335,21 +351,13 @@ class _Run:
             texts = ["unknown" if math.isnan(label) else str(int(label)), str(int(prediction))]
         else:
             texts = ["unknown" if math.isnan(label) else f"{label:.4f}", f"{prediction:.4f}"]
-        self.log.write(report_line(row, *texts, held))
+        self.log.write(report_line(row, texts[0], texts[1], held))
 
     def _start(self, cached: bool) -> None:
         if self.log is None:
             return
         options, model = self.options, self.model
         say: list[str] = []
-        if options["testonly"]:
-            say.append("only testing")
-        if options["final_regressor"]:
-            say.append(f"final_regressor = {options['final_regressor']}")
-        if options["predictions"]:
-            say.append(f"predictions = {options['predictions']}")
-        if options["raw_predictions"]:
-            say.append(f"raw predictions = {options['raw_predictions']}")
         for name, what in (
             ("quadratic", "creating quadratic features for pairs"),
             ("cubic", "creating cubic features for triples"),
@@ -369,16 +377,25 @@ class _Run:
                     else letters(options[name])
                 )
                 say.append(f"{what}: {' '.join(chr(c) for c in dict.fromkeys(found))}")
+        if options["testonly"]:
+            say.append("only testing")
         for name in ("l1", "l2"):
             if options[name] > 0:
                 say.append(f"using {name} regularization = {short(options[name])}")
+        for name, what in (
+            ("final_regressor", "final_regressor"),
+            ("predictions", "predictions"),
+            ("raw_predictions", "raw predictions"),
+        ):
+            if options[name]:
+                say.append(f"{what} = {options[name]}")
         rule = model.rule
         if rule.update != GD:
             say += [
                 "Enabling FTRL based optimization",
                 f"Algorithm used: {_NAMES[rule.update]}",
-                f"ftrl_alpha = {short(rule.alpha)}",
-                f"ftrl_beta = {short(rule.beta)}",
+                f"ftrl_alpha = {short(float(rule.alpha))}",
+                f"ftrl_beta = {short(float(rule.beta))}",
             ]
         if cached:
             say += [
@@ -392,13 +409,13 @@ class _Run:
                 say.append(f"creating cache_file = {self.cache}")
             source = options["data"] or ("none" if options["no_stdin"] else "stdin")
             say.append(f"Reading datafile = {source}")
-        count = 0 if options["data"] is None and options["no_stdin"] and not cached else 1
+        count = 0 if self.sourceless and not cached else 1
         say += [
             f"num sources = {count}",
             f"Num weight bits = {options['bit_precision']}",
-            f"learning rate = {short(rule.eta)}",
-            f"initial_t = {short(np.float32(model.books[T]))}",
-            f"power_t = {short(rule.power_t)}",
+            f"learning rate = {short(float(rule.eta))}",
+            f"initial_t = {short(float(np.float32(model.books[T])))}",
+            f"power_t = {short(float(rule.power_t))}",
         ]
         if self.passes > 1:
             say.append(f"decay_learning_rate = {short(options['decay_learning_rate'])}")

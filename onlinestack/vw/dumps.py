@@ -147,9 +147,9 @@ class Auditor:
             shown = (
                 np.float32(truncated(w, gravity) * kappa) if gravity > 0 else np.float32(w * kappa)
             )
-            entry = f"{(slot + vector) & mask}:{short(x)}:{short(shown)}"
+            entry = f"{(slot + vector) & mask}:{short(float(x))}:{short(float(shown))}"
             if rule.adaptive and rule.update == GD:
-                entry += f"@{short(g)}"
+                entry += f"@{short(float(g))}"
             label = name.decode(errors="surrogateescape")
             rows.append((-abs(float(np.float32(w * x))), f"\t{label}:{entry}"))
         rows.sort(key=lambda row: row[0])

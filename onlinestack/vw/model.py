@@ -23,11 +23,9 @@ from onlinestack.linear.reductions import (
     BOOKS,
     DUMP,
     FIRST,
-    HELD,
     INDEXING,
     SECOND,
     STEP,
-    UNLABELED,
     Outcome,
     Plan,
     T,
@@ -50,6 +48,7 @@ from onlinestack.vw.options import OptionError, Options
 __all__ = ["Model", "letters"]
 
 KIND = "vw"
+_OF_LEARNING = ("learning_rate", "power_t", "sgd", "adaptive", "normalized", "invariant")
 
 
 def letters(parts: list[str]) -> bytes:
@@ -313,6 +312,8 @@ class Model:
     def kept(self) -> dict[str, Any]:
         """Return the options that travel, the state of the random numbers among them."""
         kept = self.options.kept()
+        if self.options["predict_only_model"]:
+            kept = {name: value for name, value in kept.items() if name not in _OF_LEARNING}
         if int(self.draw[0]):
             kept["random_seed"] = int(self.draw[0])
         return kept
@@ -334,7 +335,7 @@ class Model:
         whole = not self.options["predict_only_model"]
         columns = list(range(KEPT[self.rule.update])) if whole else [0]
         used = np.flatnonzero(table[:, columns].any(axis=1))
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "slot": used.astype(np.uint32),
             "weight": np.ascontiguousarray(table[used][:, columns]),
             "shared": self.shared,
@@ -393,4 +394,3 @@ class Model:
         self.books[[FIRST, SECOND]] = books[[FIRST, SECOND]]
         if "progress" in self.options or not self.options["preserve_performance_counters"]:
             self.books[[DUMP, ADDS, STEP]] = books[[DUMP, ADDS, STEP]]
-        self.books[[HELD, UNLABELED]] *= 1.0

@@ -197,8 +197,8 @@ def parse(words: Sequence[str]) -> Options:
 
     Examples
     --------
-    >>> parse(["-d", "a.vw", "-b14", "-q", "ab", "ac", "--l2=1e-3", "--noconstant"]).given
-    {'data': 'a.vw', 'bit_precision': 14, 'quadratic': ['ab', 'ac'], 'l2': 0.001, 'noconstant': True}
+    >>> parse(["-d", "a.vw", "-b14", "-q", "ab", "ac", "--l2=0.5", "--noconstant"]).given
+    {'data': 'a.vw', 'bit_precision': 14, 'quadratic': ['ab', 'ac'], 'l2': 0.5, 'noconstant': True}
     """
     given: dict[str, Any] = {}
     queue = list(words)

@@ -22,9 +22,9 @@ def number(value: float) -> str:
     >>> number(1.0), number(0.25), number(-1e-9)
     ('1', '0.250000', '-0.000000')
     """
-    if np.isfinite(value) and np.floor(value) == value:
-        return f"{value:.0f}"
-    return f"{value:.6f}"
+    if np.isfinite(value):
+        return f"{value:.0f}" if np.floor(value) == value else f"{value:.6f}"
+    return short(value)
 
 
 def tags_of(tag: Any, n: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:

@@ -22,7 +22,7 @@ def _cell(text: str, width: int, dots: bool = False) -> str:
 
 
 def report_line(row: NDArray[Any], label: str, prediction: str, held: bool) -> str:
-    """Return a row of the progress table.
+    r"""Return a row of the progress table.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def report_line(row: NDArray[Any], label: str, prediction: str, held: bool) -> s
     Examples
     --------
     >>> report_line([0, 0.5, float("nan"), 3, 4.5, 10], "1.0000", "unknown", False)
-    '0.500000 n.a.                3            4.5         1.0000        unknown       10\\n'
+    '0.500000 n.a.                3            4.5         1.0000        unknown       10\n'
     """
     nothing = "unknown" if held else "n.a."
     average, since = (nothing if math.isnan(v) else f"{v:.6f}" for v in row[1:3])
@@ -60,8 +60,9 @@ def short(value: float) -> str:
     >>> short(0.30000001), short(1e20), short(0.0), short(1234567)
     ('0.3', '1e+20', '0', '1.23457e+06')
     """
-    text = f"{value:.6g}"
-    return text.replace("nan", "nan")
+    if math.isnan(value):
+        return "-nan" if math.copysign(1.0, value) < 0 else "nan"
+    return f"{value:.6g}"
 
 
 def summary(
