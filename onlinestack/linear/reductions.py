@@ -98,7 +98,8 @@ class Outcome(NamedTuple):
     prediction
         ``float32[n]``: the prediction, linked; a class number with ``oaa``.
     score
-        ``float32[n, v]``: each vector's prediction, linked.
+        ``float32[n, v]``: each vector's prediction, linked; where classes have rounds, first
+        those of classes, then those of rounds.
     raw
         ``float32[n, 2 * v]``: each vector's raw sum; behind them those of a second call, where a
         class of ``oaa`` predicts and learns through ``bootstrap``.
@@ -124,7 +125,7 @@ class Outcome(NamedTuple):
         vectors = max(1, plan.classes) * max(1, plan.rounds)
         return cls(
             np.zeros(n, np.float32),
-            np.zeros((n, vectors), np.float32),
+            np.zeros((n, max(1, plan.classes) * (1 + plan.rounds)), np.float32),
             np.zeros((n, 2 * vectors), np.float32),
             np.zeros((n, 6)),
             np.zeros(n, np.uint8),
@@ -364,7 +365,7 @@ def _classes(
                 rule,
                 plan,
                 draw,
-                score,
+                score[plan.classes :],
                 raws,
                 votes,
             )
@@ -386,7 +387,6 @@ def _classes(
         for c in range(plan.classes):
             sign = ONE if np.float32(c + base) == y else -ONE
             if plan.rounds > 0:
-                own = score[c]
                 _rounds(
                     True,
                     n,
@@ -403,11 +403,10 @@ def _classes(
                     rule,
                     plan,
                     draw,
-                    score,
+                    score[plan.classes :],
                     raws[plan.classes * width :],
                     votes,
                 )
-                score[c] = own
                 continue
             if rule.track:
                 shared[LOW] = min(shared[LOW], np.float64(sign))

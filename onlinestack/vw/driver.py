@@ -319,7 +319,7 @@ class _Run:
                 return score_lines(scores, tag)
             return class_lines(out.prediction[:n], tag)
         if plan.rounds:
-            return bootstrap_lines(out.prediction[:n].tolist(), out.score[:n], tag)
+            return bootstrap_lines(out.prediction[:n].tolist(), out.score[:n, : plan.rounds], tag)
         return numbers(out.prediction[:n], tag)
 
     def _raw_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
@@ -333,7 +333,7 @@ class _Run:
         return numbers(out.raw[:n, 0], tag)
 
     def _nested_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
-        """Return the lines of all rounds of all classes, those that predict and those that learn."""
+        """Return the lines of all rounds of all classes, of those that learn, too."""
         plan, lines = self.model.plan, []
         for i in range(n):
             own = tag.slice(i, 1)

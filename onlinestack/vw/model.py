@@ -109,7 +109,7 @@ def _rule(options: Options) -> Rule:
     subset = options["sgd"] or any(given)
     training = not options["testonly"]
     on = given if subset else [True, True, True]
-    adaptive, normalized = on[0] and training, on[1] and training
+    adaptive, normalized = on[0], on[1]
     eta = np.float32(options["learning_rate"])
     if update == GD and subset and "learning_rate" not in options and not (adaptive and normalized):
         eta = np.float32(10)
@@ -196,6 +196,9 @@ class Model:
         if plain:
             power = pow32(np.float32(initial_t), self.rule.power_t)
             self.rule = self.rule._replace(eta=np.float32(self.rule.eta * power))
+        if self.plan.test:
+            # The slots' state of learning is neither used nor shown.
+            self.rule = self.rule._replace(adaptive=False, normalized=False)
         self.initial_t = initial_t
         low, high = self._range()
         self.member = LinearMember(

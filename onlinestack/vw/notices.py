@@ -43,7 +43,7 @@ def notices(options: Options, terms: Sequence[bytes]) -> Iterator[str]:
             removed = len(terms) - len(left)
             yield f"[warning] Duplicate namespace interactions were found. Removed: {removed}."
             yield _LEAVE
-        changed = sum(term not in terms for term in left)
+        changed = sum(1 < len(set(term)) < len(term) for term in left)
         if changed:
             yield (
                 "[warning] Some interactions contain duplicate characters and their characters "
