@@ -78,6 +78,8 @@ class Plan(NamedTuple):
         Whether nothing is learned.
     reports_held
         Whether reports are about the records held out.
+    scores
+        Whether records without a label count as lost, as they do with ``--scores``.
     link
         Code of the link.
     """
@@ -87,6 +89,7 @@ class Plan(NamedTuple):
     vote: bool = False
     test: bool = False
     reports_held: bool = False
+    scores: bool = False
     link: int = 0
 
 
@@ -286,7 +289,7 @@ def _rounds(
             squares,
             weights,
             shared,
-            norms[vector],
+            norms[0 if rule.update == COIN else vector],
             rule,
         )
         p = link(plan.link, p)
@@ -427,7 +430,7 @@ def _classes(
             )
     chosen = np.float32(best + base)
     lost = ZERO
-    if not np.isnan(y) and chosen != y:
+    if chosen != y and (plan.scores or not np.isnan(y)):
         lost = importance
     return chosen, lost
 

@@ -17,6 +17,7 @@ from onlinestack.io.vw_text import VWRecords
 __all__ = ["CacheError", "cache_bits", "read_cache", "write_cache"]
 
 _MAGIC = b"onlinestack vw cache 1\n"
+_NO_NAMES = np.empty((0, 6), np.int64)
 _ARRAYS = ("label", "weight", "initial", "row", "index", "value", "names", "start", "stop")
 
 
@@ -37,8 +38,6 @@ def _frame(records: VWRecords) -> list[NDArray[Any]]:
         records.flags,
         ends,
         np.frombuffer(b"".join(tags), np.uint8),
-        np.frombuffer(records.text, np.uint8),
-        np.ascontiguousarray(records.names),
         np.array([records.lines], np.int64),
     ]
 
@@ -115,9 +114,9 @@ def _records(arrays: list[NDArray[Any]]) -> VWRecords:
     import pyarrow as pa
 
     named = dict(zip(_ARRAYS, arrays, strict=False))
-    line, offset, flags, ends, tags, text, names, lines = arrays[len(_ARRAYS) :]
+    line, offset, flags, ends, tags, lines = arrays[len(_ARRAYS) :]
     data = tags.tobytes()
     spans = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
     tag = pa.array([data[a:b] or None for a, b in spans], pa.binary())
     block = Block(**named, numbers=np.empty((len(line), 0)))
-    return VWRecords(block, tag, line, offset, flags, int(lines[0]), text.tobytes(), names)
+    return VWRecords(block, tag, line, offset, flags, int(lines[0]), b"", _NO_NAMES)

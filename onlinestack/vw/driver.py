@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
@@ -85,8 +86,7 @@ class _Run:
                     f"--bit_precision (-b) is {options['bit_precision']}, the model has {bits}: "
                     "leave it out"
                 )
-        if options["scores"] and not options["oaa"]:
-            raise OptionError("--scores needs --oaa: give the number of classes with it")
+        options.check()
         self.options = options
         self.stack = stack
         self.model = Model(options)
@@ -180,6 +180,7 @@ class _Run:
         for turn in range(self.passes):
             if turn:
                 stretches = iter(self.memory) if self.memory else read_cache(str(self.cache))
+                stretches = map(_nameless, stretches)
             if not self.sourceless or cached:
                 self._go_through(stretches)
                 self.model.passes += 1
@@ -231,7 +232,7 @@ class _Run:
         for i in range(block.n):
             one = records.rows(i, i + 1)
             self.model.look(one.block)
-            self.auditor.before(one)
+            self.auditor.before(one, named=len(one.text) > 0)
             out = self._take(one, held[i : i + 1])
             self.auditor.after(one, out, bool(held[i]))
 
@@ -325,6 +326,8 @@ class _Run:
     def _raw_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
         plan = self.model.plan
         if plan.classes:
+            if self.options["scores"]:
+                return b""
             if plan.rounds:
                 return self._nested_lines(out, n, tag)
             return score_lines(out.score[:n, : plan.classes], tag, lead=" ")
@@ -348,7 +351,8 @@ class _Run:
         if self.log is None:
             return
         if self.model.plan.classes:
-            texts = ["unknown" if math.isnan(label) else str(int(label)), str(int(prediction))]
+            none = str(2**32 - 1) if self.options["scores"] else "unknown"
+            texts = [none if math.isnan(label) else str(int(label)), str(int(prediction))]
         else:
             texts = ["unknown" if math.isnan(label) else f"{label:.4f}", f"{prediction:.4f}"]
         self.log.write(report_line(row, texts[0], texts[1], held))
@@ -441,7 +445,8 @@ class _Run:
         if options["bootstrap"]:
             names.append("bootstrap")
         if options["oaa"]:
-            names.append("oaa-scores" if options["scores"] else "oaa")
+            kind = "-scores" if options["scores"] else "-raw" if options["raw_predictions"] else ""
+            names.append("oaa" + kind)
         else:
             names.append("count_label")
         return ", ".join(names)
@@ -509,6 +514,11 @@ class _Run:
             l1, l2 = (loss_of(rule.loss, best, y, low, high) for y in (y1, y2))
             lost = f(f(f(c1 * f(l1)) + f(c2 * f(l2))) / f(c1 + c2))
         return float(best), float(lost)
+
+
+def _nameless(records: VWRecords) -> VWRecords:
+    """Return records as they come from a cache: without the text of names."""
+    return replace(records, text=b"") if records.text else records
 
 
 def _redefined(parts: list[str]) -> bytes | None:

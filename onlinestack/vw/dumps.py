@@ -57,7 +57,11 @@ def _entries(model: Model, records: VWRecords) -> Iterator[tuple[bytes, int, np.
         if not c or not reads.used[c] or first == last:
             continue
         groups[int(c)] = [
-            (records.feature_name(i), int(block.index[i]) * reads.spread, block.value[i])
+            (
+                records.feature_name(i) if records.text else b"",
+                int(block.index[i]) * reads.spread,
+                block.value[i],
+            )
             for i in range(first, last)
         ]
         if reads.linear[c]:
@@ -99,12 +103,20 @@ class Auditor:
         self.stream: TextIO = sys.stdout
         self._found: list[tuple[bytes, int, np.float32]] = []
         self._weights: list[list[tuple[np.float32, np.float32]]] = []
+        self._gravity = self._kappa = np.float32(0)
         self._vectors = max(1, model.plan.classes) * max(1, model.plan.rounds)
 
-    def before(self, records: VWRecords) -> None:
-        """Note names and weights before the record is learned."""
-        mask = int(self.model.rule.mask)
+    def before(self, records: VWRecords, named: bool) -> None:
+        """Note names (none, where the record comes from a cache) and weights before learning."""
+        rule, shared = self.model.rule, self.model.shared
+        mask = int(rule.mask)
+        self._gravity = np.float32(shared[GAMMA] if rule.l1 > 0 and rule.update == GD else 0)
+        self._kappa = np.float32(shared[KAPPA] if rule.update == GD else 1)
         self._found = list(_entries(self.model, records))
+        if not named:
+            self._found = [
+                (name if name == b"Constant" else b"", slot, x) for name, slot, x in self._found
+            ]
         for vector in range(self._vectors):
             suffix = b"[%d]" % vector if vector else b""
             for name, slot, _ in self._found:
@@ -140,8 +152,7 @@ class Auditor:
 
     def _line(self, vector: int) -> str:
         rule, mask = self.model.rule, int(self.model.rule.mask)
-        gravity = np.float32(self.model.shared[GAMMA] if rule.l1 > 0 and rule.update == GD else 0)
-        kappa = np.float32(self.model.shared[KAPPA] if rule.update == GD else 1)
+        gravity, kappa = self._gravity, self._kappa
         rows = []
         for (name, slot, x), (w, g) in zip(self._found, self._weights[vector], strict=True):
             shown = (

@@ -184,6 +184,7 @@ class Model:
             rounds=rounds,
             vote=options["bs_type"] == "vote",
             test=bool(options["testonly"]),
+            scores=bool(options["scores"]),
             link=LINKS[options["link"]],
         )
         self.terms = _terms(options)
@@ -206,7 +207,7 @@ class Model:
             self.rule,
             initial_t=initial_t,
             initial_weight=options["initial_weight"],
-            constant_weight=options["constant"],
+            constant_weight=0.0 if options["noconstant"] else options["constant"],
             low=low,
             high=high,
         )

@@ -145,6 +145,17 @@ OPTIONS: dict[str, Option] = {
 
 _SHORT = {option.short: name for name, option in OPTIONS.items() if option.short}
 _LAST = ("ignore", "ignore_linear", "keep")
+_NEEDS = {
+    "scores": ("oaa",),
+    "indexing": ("oaa",),
+    "bs_type": ("bootstrap",),
+    "ftrl_alpha": ("ftrl", "pistol", "coin"),
+    "ftrl_beta": ("ftrl", "pistol", "coin"),
+}
+_EXCLUDES = {
+    name: ("ftrl", "pistol", "coin")
+    for name in ("sgd", "adaptive", "normalized", "invariant", "l1_state", "l2_state", "sparse_l2")
+}
 
 
 @dataclass(slots=True)
@@ -170,6 +181,23 @@ class Options:
 
     def __contains__(self, name: str) -> bool:
         return name in self.given
+
+    def check(self) -> None:
+        """Refuse options that mean nothing beside the others.
+
+        Raises
+        ------
+        OptionError
+            For the first such option.
+        """
+        for name, others in _NEEDS.items():
+            if name in self.given and not any(other in self.given for other in others):
+                wanted = " or ".join(f"--{other}" for other in others)
+                raise OptionError(f"--{name} needs {wanted}: give it, or leave out --{name}")
+        for name, others in _EXCLUDES.items():
+            for other in others:
+                if name in self.given and other in self.given:
+                    raise OptionError(f"--{name} means nothing with --{other}: leave one out")
 
     def kept(self) -> dict[str, Any]:
         """Return the options that travel in a model."""
@@ -284,7 +312,7 @@ def kept_text(kept: dict[str, Any]) -> str:
     '--noconstant --power_t 0.5 --quadratic ab --ignore a'
     """
     words = []
-    for name in sorted(kept, key=lambda name: (name in _LAST, name)):
+    for name in sorted(kept, key=lambda name: (name == "random_seed", name in _LAST, name)):
         value = kept[name]
         if value is True:
             words.append(f"--{name}")
