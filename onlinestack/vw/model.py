@@ -202,12 +202,13 @@ class Model:
             self.rule = self.rule._replace(adaptive=False, normalized=False)
         self.initial_t = initial_t
         low, high = self._range()
+        constant = 0.0 if options["noconstant"] else options["constant"]
         self.member = LinearMember(
             self.reads,
             self.rule,
             initial_t=initial_t,
             initial_weight=options["initial_weight"],
-            constant_weight=0.0 if options["noconstant"] else options["constant"],
+            constant_weight=constant if self.rule.update == GD else 0.0,
             low=low,
             high=high,
         )
