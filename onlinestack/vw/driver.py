@@ -36,12 +36,13 @@ from onlinestack.linear.reductions import (
 )
 from onlinestack.linear.rule import COIN, FTRL, GD, HIGH, LOW, PISTOL
 from onlinestack.vw.cache import cache_bits, read_cache, write_cache
+from onlinestack.vw.digits import short
 from onlinestack.vw.dumps import Auditor, write_dump
 from onlinestack.vw.model import Model, letters
 from onlinestack.vw.notices import notices
 from onlinestack.vw.options import OptionError, Options, help_text, parse
 from onlinestack.vw.output import bootstrap_lines, class_lines, numbers, score_lines
-from onlinestack.vw.table import HEADER, report_line, short, summary
+from onlinestack.vw.table import HEADER, report_line, summary
 
 __all__ = ["run"]
 

@@ -38,10 +38,9 @@ from onlinestack.linear.rule import (
     finalize,
     truncated,
 )
+from onlinestack.vw.digits import number, short
 from onlinestack.vw.model import Model
 from onlinestack.vw.options import kept_text
-from onlinestack.vw.output import number
-from onlinestack.vw.table import short
 
 __all__ = ["Auditor", "write_dump"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["HEADER", "report_line", "short", "summary"]
+__all__ = ["HEADER", "report_line", "summary"]
 
 HEADER = (
     "average  since         example        example        current        current  current\n"
@@ -50,19 +50,6 @@ def report_line(row: NDArray[Any], label: str, prediction: str, held: bool) -> s
         _cell(str(int(row[5])), 8).rjust(8),
     )
     return " ".join(cells) + (" h" if held else "") + "\n"
-
-
-def short(value: float) -> str:
-    """Return a number as C++ streams print it by default: six significant digits.
-
-    Examples
-    --------
-    >>> short(0.30000001), short(1e20), short(0.0), short(1234567)
-    ('0.3', '1e+20', '0', '1.23457e+06')
-    """
-    if math.isnan(value):
-        return "-nan" if math.copysign(1.0, value) < 0 else "nan"
-    return f"{value:.6g}"
 
 
 def summary(
