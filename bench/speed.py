@@ -308,7 +308,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--data", type=Path, help="folder that keeps the logs; default: a new one")
     parser.add_argument(
-        "--rows", default="vw,parquet,csv,vw_text,ours_vw", help="which to run; default: %(default)s"
+        "--rows",
+        default="vw,parquet,csv,vw_text,ours_vw",
+        help="which to run; default: %(default)s",
     )
     parser.add_argument(
         "--memory",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -168,13 +169,9 @@ def learn(config: Config) -> int:
 
     zcat log.csv.gz | onlinestack learn - --format csv --label click -p -
     """
-    from onlinestack.run import Run
-
     _need_source(config, "learn")
     _need_one_stdout(config)
-    report = _report(config)
-    with _logging(config, report):
-        return Run(config, report).go()
+    return _run(config, learning=True)
 
 
 @_command("learner", "resume", "save", "save_every", "preset")
@@ -187,15 +184,11 @@ def predict(config: Config) -> int:
 
     onlinestack predict new.csv -i model -p predictions.csv
     """
-    from onlinestack.run import Run
-
     _need_source(config, "predict")
     _need_one_stdout(config)
     if not config["load"]:
         raise ConfigError("predict needs a model: add -i FILE, as saved by learn -f FILE")
-    report = _report(config)
-    with _logging(config, report):
-        return Run(config, report, learning=False).go()
+    return _run(config, learning=False)
 
 
 @_command()
@@ -347,6 +340,16 @@ def _need_one_stdout(config: Config) -> None:
         )
 
 
+def _run(config: Config, learning: bool) -> int:
+    from onlinestack.spare import uncollected
+
+    with uncollected():
+        from onlinestack.run import Run
+    report = _report(config)
+    with _logging(config, report):
+        return Run(config, report, learning=learning).go()
+
+
 def _report(config: Config) -> Any:
     from onlinestack import terminal
 
@@ -375,6 +378,9 @@ def main() -> None:
     """Run the command line; the entry point of the ``onlinestack`` program."""
     from onlinestack.spare import absent
 
+    # Arrow's own pool gives memory back so eagerly that a third of a Parquet run went into
+    # getting it again.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with absent("pandas", "scipy.linalg"):
         app(prog_name="onlinestack")
 

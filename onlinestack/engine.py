@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,6 @@ class Part(Protocol):
         """Take back what `state` returned."""
 
 
-@runtime_checkable
 class Changing(Protocol):
     """A part whose frozen side changes between quanta."""
 
@@ -192,8 +191,8 @@ class Engine:
 
     def _changing(self, levels: list[list[str]]) -> list[Changing]:
         """Return the parts of some levels whose frozen side changes."""
-        parts = (self.parts[name] for level in levels for name in level)
-        return [part for part in parts if isinstance(part, Changing)]
+        parts: Any = (self.parts[name] for level in levels for name in level)
+        return [part for part in parts if hasattr(part, "next_change")]
 
     def state(self) -> State:
         """Return the state of every part, arrays under ``part/array``."""

@@ -7,6 +7,7 @@ process, and for no program that imports the package, they are made to look abse
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["absent"]
+__all__ = ["absent", "uncollected"]
 
 
 class _Absent(MetaPathFinder):
@@ -51,3 +52,20 @@ def absent(*names: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without looking for garbage: importing makes none, and looking takes 0.1 s.
+
+    Examples
+    --------
+    >>> with uncollected():
+    ...     print(gc.isenabled())
+    False
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

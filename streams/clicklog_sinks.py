@@ -26,10 +26,15 @@ class Sink(Protocol):
 
 
 class ParquetSink:
-    """Parquet: dictionary pages as pyarrow makes them, zstd, a row group a batch."""
+    """Parquet: dictionary pages as pyarrow makes them, a row group a batch.
+
+    Compressed with zstd, or with snappy, pyarrow's own choice, where the name ends in
+    ``.snappy.parquet``.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        snappy = ".snappy" in path.suffixes
+        self._writer = pq.ParquetWriter(path, schema, compression="snappy" if snappy else "zstd")
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write a batch."""

@@ -22,7 +22,7 @@ __all__ = ["ArrowReader", "feature_array"]
 
 _log = logging.getLogger(__name__)
 
-_ROWS = 1 << 15
+_ROWS = 1 << 17
 """Records of a stretch."""
 
 _GROUP_BYTES = 1 << 27

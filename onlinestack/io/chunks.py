@@ -28,7 +28,7 @@ __all__ = ["RECORD_LIMIT", "ByteStream", "Chunk", "Chunks", "Splitter", "find_re
 RECORD_LIMIT = 1 << 26
 """Bytes a record may have (64 MB); a longer one is rejected, so that memory stays bounded."""
 
-PIECE = 1 << 20
+PIECE = 1 << 23
 """Bytes read from a file at once."""
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}

@@ -280,7 +280,7 @@ def open_source(
     columns: Sequence[str] | None = None,
     schema: Schema | None = None,
     target: Literal["click", "raw"] = "click",
-    batch_size: int = 8192 * 4,
+    batch_size: int = 1 << 17,
     needs_label: bool = True,
 ) -> Source:
     r"""Open files or a pipe as one run of records.
