@@ -63,8 +63,8 @@ def _entries(model: Model, records: VWRecords) -> Iterator[tuple[bytes, int, np.
             )
             for i in range(first, last)
         ]
-        if reads.linear[c]:
-            yield from groups[int(c)]
+        # Those left out of the linear part are shown, too.
+        yield from groups[int(c)]
     if reads.constant:
         yield b"Constant", CONSTANT * reads.spread, np.float32(1)
     for term in reads.terms:
@@ -103,12 +103,14 @@ class Auditor:
         self._found: list[tuple[bytes, int, np.float32]] = []
         self._weights: list[list[tuple[np.float32, np.float32]]] = []
         self._gravity = self._kappa = np.float32(0)
+        self._range = np.float32(0), np.float32(0)
         self._vectors = max(1, model.plan.classes) * max(1, model.plan.rounds)
 
     def before(self, records: VWRecords, named: bool) -> None:
         """Note names (none, where the record comes from a cache) and weights before learning."""
         rule, shared = self.model.rule, self.model.shared
         mask = int(rule.mask)
+        self._range = np.float32(shared[LOW]), np.float32(shared[HIGH])
         self._gravity = np.float32(shared[GAMMA] if rule.l1 > 0 and rule.update == GD else 0)
         self._kappa = np.float32(shared[KAPPA] if rule.update == GD else 1)
         self._found = list(_entries(self.model, records))
@@ -142,12 +144,28 @@ class Auditor:
             low, high = (np.float32(model.shared[place]) for place in (LOW, HIGH))
             texts = [number(float(finalize(raw, low, high)))]
             if learns and rule.update in (FTRL, COIN) and not plan.rounds:
-                texts.insert(0, number(float(out.score[0, vector])))
+                texts.insert(0, number(float(self._predicted(records, vector))))
             if learns and rule.update == PISTOL:
                 self._weights[vector] = self._weigh(vector)
             line = self._line(vector)
             text += [part + end + line for part in texts]
         self.stream.write("".join(text))
+
+    def _predicted(self, records: VWRecords, vector: int) -> np.float32:
+        """Return what the weights say before the record is learned, clamped."""
+        raw = np.float32(records.block.initial[0])
+        block, alone = records.block, []
+        for c, first, last in zip(block.names[0], block.start[0], block.stop[0], strict=True):
+            if c and self.model.reads.used[c]:
+                alone += [bool(self.model.reads.linear[c])] * int(last - first)
+        alone += [True] * (len(self._found) - len(alone))
+        entries = zip(self._found, self._weights[vector], alone, strict=True)
+        with np.errstate(all="ignore"):
+            for (_, _, x), (w, _), counts in entries:
+                if not counts:
+                    continue
+                raw = np.float32(raw + np.float32(w * x))
+        return np.float32(finalize(raw, *self._range))
 
     def _line(self, vector: int) -> str:
         rule, mask = self.model.rule, int(self.model.rule.mask)

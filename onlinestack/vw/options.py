@@ -317,8 +317,6 @@ def kept_text(kept: dict[str, Any]) -> str:
         if value is True:
             words.append(f"--{name}")
             continue
-        if name in _LAST:
-            value = [letter for part in value for letter in part]
         for part in value if isinstance(value, list) else [value]:
             text = f"{part:.15g}" if isinstance(part, float) else str(part)
             words.append(f"--{name} {text}")
