@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEARN", "PREDICT", "Block", "Tape", "immediate_tape"]
+__all__ = ["AHEAD", "LEARN", "PREDICT", "Block", "Tape", "immediate_tape"]
+
+AHEAD = 2
+"""Blocks that may be filled while one is learned."""
 
 PREDICT = 0
 LEARN = 1

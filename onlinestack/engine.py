@@ -9,6 +9,7 @@ blocks the source delivers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import Block, Tape, immediate_tape
+from onlinestack.block import AHEAD, Block, Tape, immediate_tape
 
 __all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "levels_of"]
 
@@ -125,8 +126,8 @@ class Engine:
     ) -> Iterator[tuple[int, int, Block, Tape]]:
         """Run the first level over consecutive records, and yield its quanta for `run`.
 
-        The first level (features made from columns) works a quantum ahead in a thread of its own
-        where there is more than one quantum. It reads nothing that later levels make, so nothing
+        The first level (features made from columns) works `AHEAD` quanta ahead in a thread of its
+        own where there is more than one quantum. It reads nothing that later levels make, so nothing
         but time depends on it.
 
         Parameters
@@ -134,7 +135,8 @@ class Engine:
         label
             ``float32[n]``: labels of the records, NaN where not known.
         block_of
-            Makes the block of the records from one row to another; two blocks live at a time.
+            Makes the block of the records from one row to another; ``AHEAD + 1`` blocks live at a
+            time.
         learn
             Whether labels are learned.
 
@@ -148,9 +150,9 @@ class Engine:
             yield from steps
             return
         with ThreadPoolExecutor(1, thread_name_prefix="first level") as pool:
-            following = pool.submit(next, steps, None)
-            while (quantum := following.result()) is not None:
-                following = pool.submit(next, steps, None)
+            coming = deque(pool.submit(next, steps, None) for _ in range(AHEAD))
+            while (quantum := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, steps, None))
                 yield quantum
 
     def _first_level(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import Block, Tape
+from onlinestack.block import AHEAD, Block, Tape
 from onlinestack.features.bins import Bins, lower_edge
 from onlinestack.features.columns import (
     COUNT,
@@ -52,7 +52,7 @@ FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
 
 class Encoded(NamedTuple):
-    """The features of consecutive records, as the arrays of a `Block`; valid until the call after the next.
+    """The features of consecutive records, as arrays of a `Block`, valid for `AHEAD` more calls.
 
     Parameters
     ----------
@@ -227,7 +227,8 @@ class Encoder:
 
     def _set_up(self) -> None:
         """Derive all that follows from fields and bins."""
-        self._pools, self._pool_of_one = (_Pool(), _Pool()), _Pool()
+        self._pools = [_Pool() for _ in range(AHEAD + 1)]
+        self._pool_of_one = _Pool()
         self._columns: list[Any] | None = None
         self._table = np.empty((0, WIDTH), np.int64)
         self._keep: list[Any] = []
@@ -337,8 +338,8 @@ class Encoder:
         """
         if columns is not self._columns:
             self._prepare(columns)
-        # By turns, so that one block can be encoded while the one before is learned.
-        self._pools = self._pools[::-1]
+        # By turns, so that blocks can be encoded while those before are learned.
+        self._pools.append(self._pools.pop(0))
         pool, rows, fields = self._pools[0], stop - start, len(self._names)
         numbers = pool.matrix(rows, self.bins.count)
         if self._several:
