@@ -93,8 +93,8 @@ class _Run:
         self.model = Model(options)
         if loaded is not None:
             self.model.restore(*loaded)
-        elif options["testonly"]:
-            pass
+            if options["testonly"] and self.model.rule.update == GD:
+                synchronise(self.model.weights, self.model.shared, self.model.rule)
         self.cache = self._cache_path()
         self.passes = options["passes"]
         self.sourceless = options["data"] is None and options["no_stdin"]
@@ -106,6 +106,7 @@ class _Run:
         self.holds_out = (self.passes > 1 or after > 0) and not options["holdout_off"]
         self.best = FLT_MAX
         self.stopped = False
+        self.misses = 0
         self.predictions = self._sink("predictions")
         self.raw = self._sink("raw_predictions")
         self.log: TextIO | None = None if options["quiet"] else sys.stderr

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onlinestack.block import Block
 from onlinestack.kernel import pow32
 from onlinestack.linear.interactions import (
+    CONSTANT,
     Reads,
     expand_wildcards,
     normalise_interactions,
@@ -208,10 +209,12 @@ class Model:
             self.rule,
             initial_t=initial_t,
             initial_weight=options["initial_weight"],
-            constant_weight=constant if self.rule.update == GD else 0.0,
             low=low,
             high=high,
         )
+        if constant and self.rule.update == GD:
+            # Vowpal Wabbit does not spread this slot over its weight vectors.
+            self.table()[CONSTANT & int(self.rule.mask), 0] = constant
         if "initial_t" not in options:
             self.member.norms[:, :2] = 0.0
         self.shared[GAMMA], self.shared[KAPPA] = options["l1_state"], options["l2_state"]
