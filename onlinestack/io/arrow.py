@@ -28,10 +28,10 @@ _ROWS = 1 << 17
 _GROUP_BYTES = 1 << 27
 """Largest row group of Parquet, decompressed, that is read at once."""
 
-_DICTIONARY = 1 << 20
-_CODE = 2.5
-"""Bytes a Parquet dictionary may have by default, and each code into one: a column with more is
-one whose writer gave up its dictionary, and rebuilding that is slower than reading plain text."""
+_CODED = 3.5
+"""Bytes a value of a Parquet column may take, its share of the dictionary included, for the column
+to be read as one. A column that takes more repeats its values too little, or its writer gave its
+dictionary up; rebuilding that is slower than reading plain text."""
 
 
 class ArrowReader:
@@ -308,7 +308,7 @@ def _dictionaries(metadata: Any, schema: pa.Schema, tops: Sequence[str]) -> list
     for i in range(group.num_columns):
         chunk = group.column(i)
         if chunk.path_in_schema in wanted and chunk.has_dictionary_page:
-            if chunk.total_uncompressed_size <= _DICTIONARY + _CODE * chunk.num_values:
+            if chunk.total_uncompressed_size <= _CODED * chunk.num_values:
                 found.append(chunk.path_in_schema)
     return found
 
