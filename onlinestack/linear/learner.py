@@ -150,6 +150,8 @@ def _walk_plain(
         if action == LEARN and rule.track:
             shared[LOW] = min(shared[LOW], label[r])
             shared[HIGH] = max(shared[HIGH], label[r])
+        if action == LEARN:
+            shared[CLOCK] += np.float64(weight[r])
         if action == LEARN and weight[r] > ZERO:
             now = look_again(n, slots, values, FIRST, now, weight[r], weights, norm, rule)
         p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
@@ -173,8 +175,6 @@ def _walk_plain(
                 norm,
                 rule,
             )
-        if action == LEARN:
-            shared[CLOCK] += np.float64(weight[r])
 
 
 @kernel(_walk_plain)
@@ -250,6 +250,8 @@ def walk(
         if learns and rule.track:
             shared[LOW] = min(shared[LOW], np.float64(label[r]))
             shared[HIGH] = max(shared[HIGH], np.float64(label[r]))
+        if learns:
+            shared[CLOCK] += np.float64(weight[r])
         if learns and weight[r] > ZERO:
             now = look_again(n, slots, values, FIRST, now, weight[r], weights, norm, rule)
         p = finalize(now, np.float32(shared[LOW]), np.float32(shared[HIGH]))
@@ -274,8 +276,6 @@ def walk(
                 rule,
             )
             fresh = np.int64(-1)
-        if learns:
-            shared[CLOCK] += np.float64(weight[r])
 
 
 class LinearMember:
@@ -354,7 +354,10 @@ class LinearMember:
             self.raw = np.zeros(max(4096, block.n), np.float32)
             self.score = np.zeros(max(4096, block.n), np.float32)
             self.loss = np.zeros(max(4096, block.n), np.float32)
-        need = longest_list(block.names, block.start, block.stop, self.reads)
+        if len(self.reads.terms):
+            need = longest_list(block.names, block.start, block.stop, self.reads)
+        else:
+            need = int((block.stop - block.start).sum(axis=1).max(initial=0)) + 1
         if need > self._scratch.slots.shape[1]:
             self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
         walk(
