@@ -127,8 +127,8 @@ class Engine:
         """Run the first level over consecutive records, and yield its quanta for `run`.
 
         The first level (features made from columns) works `AHEAD` quanta ahead in a thread of its
-        own where there is more than one quantum. It reads nothing that later levels make, so nothing
-        but time depends on it.
+        own where there is more than one quantum. It reads nothing that later levels make, so
+        nothing but time depends on it.
 
         Parameters
         ----------
