@@ -381,6 +381,8 @@ def main() -> None:
     # Arrow's own pool gives memory back so eagerly that a third of a Parquet run went into
     # getting it again.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # numpy starts a thread a core for matrices, which nothing here multiplies.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with absent("pandas", "scipy.linalg"):
         app(prog_name="onlinestack")
 
