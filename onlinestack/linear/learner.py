@@ -18,7 +18,6 @@ from onlinestack.linear.interactions import (
     sum_of_squares,
     term_table,
 )
-from onlinestack.linear.losses import loss_of
 from onlinestack.linear.rule import (
     CLOCK,
     GD,
@@ -33,6 +32,7 @@ from onlinestack.linear.rule import (
     TOTAL,
     Rule,
     finalize,
+    weighted_loss,
 )
 from onlinestack.linear.updates import learn, look_again, predict
 
@@ -76,6 +76,17 @@ class Scratch(NamedTuple):
             np.empty(width, np.float32),
         )
 
+    def fit(self, block: Block, reads: Reads) -> Scratch:
+        """Return scratch with room for every record of a block: this, or a longer one."""
+        if len(reads.terms):
+            need = longest_list(block.names, block.start, block.stop, reads)
+        else:
+            need = int((block.stop - block.start).sum(axis=1).max(initial=0)) + 1
+        width = reads.terms.shape[1]
+        if need > self.slots.shape[1] or width > len(self.at):
+            return Scratch.of(2 * need, width)
+        return self
+
 
 @kernel()
 def longest_list(names: Any, start: Any, stop: Any, reads: Any) -> Any:
@@ -109,10 +120,7 @@ def _put(
     if action == PREDICT or rule.update == GD or rule.update == PISTOL:
         score[r] = p
     if rule.with_label:
-        loss[r] = ZERO
-        if weight[r] > ZERO and not np.isnan(label[r]):
-            low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
-            loss[r] = np.float32(loss_of(rule.loss, p, label[r], low, high) * weight[r])
+        loss[r] = weighted_loss(p, label[r], weight[r], shared, rule)
 
 
 def _walk_plain(
@@ -354,12 +362,7 @@ class LinearMember:
             self.raw = np.zeros(max(4096, block.n), np.float32)
             self.score = np.zeros(max(4096, block.n), np.float32)
             self.loss = np.zeros(max(4096, block.n), np.float32)
-        if len(self.reads.terms):
-            need = longest_list(block.names, block.start, block.stop, self.reads)
-        else:
-            need = int((block.stop - block.start).sum(axis=1).max(initial=0)) + 1
-        if need > self._scratch.slots.shape[1]:
-            self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
+        self._scratch = self._scratch.fit(block, self.reads)
         walk(
             tape.op,
             tape.row,

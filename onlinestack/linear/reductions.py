@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onlinestack.kernel import kernel
 from onlinestack.linear.interactions import gather, sum_of_squares
-from onlinestack.linear.losses import link, loss_of
+from onlinestack.linear.losses import link
 from onlinestack.linear.rule import (
     CLOCK,
     COIN,
@@ -27,6 +27,7 @@ from onlinestack.linear.rule import (
     LOW,
     finalize,
     truncated,
+    weighted_loss,
 )
 from onlinestack.linear.updates import learn, look_again, predict
 
@@ -197,15 +198,6 @@ def _call(
 
 
 @kernel()
-def _lost(p: Any, y: Any, importance: Any, shared: Any, rule: Any) -> Any:
-    """Return the weighted loss; nothing where there is no label or no weight."""
-    if np.isnan(y) or not importance > ZERO:
-        return ZERO
-    low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
-    return np.float32(loss_of(rule.loss, p, y, low, high) * importance)
-
-
-@kernel()
 def _elect(votes: Any) -> Any:
     """Return the majority of votes, or else one of the most frequent, as Vowpal Wabbit does.
 
@@ -302,7 +294,7 @@ def _rounds(
         lost = ZERO if elected == y else importance
         return elected, lost
     mean = np.float32(np.float32(total) / np.float32(plan.rounds))
-    return mean, _lost(mean, y, importance, shared, rule)
+    return mean, weighted_loss(mean, y, importance, shared, rule)
 
 
 @kernel()
@@ -655,7 +647,7 @@ def follow(
                 norm,
                 rule,
             )
-            lost = _lost(p, y, w, shared, rule)
+            lost = weighted_loss(p, y, w, shared, rule)
             p = link(plan.link, shown if twice else p)
             out.raw[r, 0] = raw
             out.score[r, 0] = p

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onlinestack.kernel import kernel
-from onlinestack.linear.losses import Loss
+from onlinestack.linear.losses import Loss, loss_of
 
 __all__ = [
     "CLOCK",
@@ -24,6 +24,7 @@ __all__ = [
     "Rule",
     "finalize",
     "truncated",
+    "weighted_loss",
 ]
 
 GD, FTRL, PISTOL, COIN = range(4)
@@ -123,3 +124,12 @@ def truncated(w: Any, gravity: Any) -> Any:
             return np.float32(w - gravity)
         return np.float32(w + gravity)
     return ZERO
+
+
+@kernel()
+def weighted_loss(p: Any, y: Any, importance: Any, shared: Any, rule: Any) -> Any:
+    """Return the weighted loss; nothing where there is no label or no weight."""
+    if np.isnan(y) or not importance > ZERO:
+        return ZERO
+    low, high = np.float32(shared[LOW]), np.float32(shared[HIGH])
+    return np.float32(loss_of(rule.loss, p, y, low, high) * importance)

@@ -17,7 +17,7 @@ from onlinestack.linear.interactions import (
     reads_of,
     term_table,
 )
-from onlinestack.linear.learner import LinearMember, Scratch, longest_list
+from onlinestack.linear.learner import LinearMember, Scratch
 from onlinestack.linear.losses import LINKS, LOSSES, Loss
 from onlinestack.linear.reductions import (
     ADDS,
@@ -273,12 +273,7 @@ class Model:
         n = block.n
         if len(self._out.prediction) < n:
             self._out = Outcome.of(n, self.plan)
-        if len(self.reads.terms):
-            need = longest_list(block.names, block.start, block.stop, self.reads)
-        else:
-            need = int((block.stop - block.start).sum(axis=1).max(initial=0)) + 1
-        if need > self._scratch.slots.shape[1] or self.reads.terms.shape[1] > len(self._scratch.at):
-            self._scratch = Scratch.of(2 * need, self.reads.terms.shape[1])
+        self._scratch = self._scratch.fit(block, self.reads)
         reports = follow(
             block.label,
             block.weight,
