@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AHEAD", "LEARN", "PREDICT", "Block", "Tape", "immediate_tape"]
+__all__ = ["AHEAD", "LEARN", "PREDICT", "Block", "Dense", "Tape", "immediate_tape"]
 
 AHEAD = 2
 """Blocks that may be filled while one is learned."""
 
 PREDICT = 0
 LEARN = 1
+
+Dense = tuple[NDArray[np.uint32], NDArray[np.float32]]
+"""Indices and values of a namespace that every record has the same number of features in."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,18 @@ class Block:
         ``int64[n, g]``: position behind the last one of each group.
     numbers
         ``float64[n, k]``: the plain numbers, NaN where missing; k may be 0.
+    opens, closes
+        ``int64[n, F]``: first position in the pool of each field's features, and the one behind
+        the last; equal where the record has nothing in that place. F may be 0.
+    table
+        ``float32[n, t]``: what boosted trees read: plain numbers, NaN where missing, then
+        click-rate statistics. t may be 0.
+    scores
+        ``float32[n, K]``: the margin of every expert that has one, members first; as namespace
+        ``s`` of the pool the members' columns are read by stackers.
+    dense
+        Namespaces that have the same number of features in every record: their letter to views
+        of the pool, ``(index, value)``, each ``[n, width]``.
 
     Examples
     --------
@@ -67,6 +82,11 @@ class Block:
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     numbers: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    opens: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    closes: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    table: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    dense: dict[str, Dense] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -86,6 +106,11 @@ class Block:
             self.start[start:stop],
             self.stop[start:stop],
             self.numbers[start:stop],
+            self.opens[start:stop],
+            self.closes[start:stop],
+            self.table[start:stop],
+            self.scores[start:stop],
+            {letter: (i[start:stop], v[start:stop]) for letter, (i, v) in self.dense.items()},
         )
 
     @classmethod
