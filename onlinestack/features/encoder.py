@@ -48,6 +48,7 @@ REMEMBERED = 2**16
 """How many hashes of texts are remembered over all fields, for records that come as dicts."""
 LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
+NO_EXTENTS = np.empty((0, 0), np.int64)
 FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
 
@@ -66,6 +67,8 @@ class Encoded(NamedTuple):
         ``int64[n, g]``: extent of each namespace in the pool.
     numbers
         ``float64[n, k]``: the plain numbers, NaN where missing, fields in order of their names.
+    opens, closes
+        ``int64[n, fields]``: extent of each field in the pool, when asked for.
     """
 
     index: NDArray[np.uint32]  # type: ignore[assignment]  # hides tuple.index
@@ -74,6 +77,8 @@ class Encoded(NamedTuple):
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     numbers: NDArray[np.float64]
+    opens: NDArray[np.int64] = NO_EXTENTS
+    closes: NDArray[np.int64] = NO_EXTENTS
 
 
 def field_seed(name: str, namespace: bytes = b"f") -> int:
@@ -182,6 +187,8 @@ class Encoder:
         Seed of the sample of records that edges are drawn from.
     plain
         Whether namespace ``x``, the plain numbers, is given too.
+    extents
+        Whether to tell where each field's features lie.
 
     Raises
     ------
@@ -207,7 +214,13 @@ class Encoder:
     needs: tuple[str, ...] = ()
 
     def __init__(
-        self, fields: Sequence[Field] = (), *, bins: int = 8, seed: int = 0, plain: bool = False
+        self,
+        fields: Sequence[Field] = (),
+        *,
+        bins: int = 8,
+        seed: int = 0,
+        plain: bool = False,
+        extents: bool = False,
     ) -> None:
         names, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
         if names != sorted(set(names)):
@@ -216,7 +229,7 @@ class Encoder:
                 "them by name."
             )
         self.growing = not fields
-        self.plain = plain
+        self.plain, self.extents = plain, extents
         self._names, self._kinds = names, kinds
         numbers = kinds.count("number")
         rows = RESERVOIR_ROWS
@@ -361,7 +374,16 @@ class Encoder:
             left = self._fill(start, stop, first[:, 0].copy(), pool, numbers)
         if left:
             self._finish(columns, start, pool, numbers, left)
-        return self._encoded(pool, first, last, numbers, size)
+        encoded = self._encoded(pool, first, last, numbers, size)
+        if not self.extents:
+            return encoded
+        counts = np.ones((rows, fields), np.int64)
+        if self._several:
+            one = np.empty(rows, np.int64)
+            for j in range(fields):
+                count_features(self._table[j : j + 1], start, stop, one)
+                counts[:, j] = one
+        return self._with_extents(encoded, counts)
 
     def _fill(
         self,
@@ -426,6 +448,12 @@ class Encoder:
             np.stack([last[:, 0], stop], axis=1),
             numbers,
         )
+
+    def _with_extents(self, encoded: Encoded, counts: NDArray[np.int64]) -> Encoded:
+        """Return the features with the extents of fields that have so many each."""
+        closes = np.cumsum(counts, axis=1)
+        closes += encoded.start[:, :1]
+        return encoded._replace(opens=closes - counts, closes=closes)
 
     def block(self, batch: Any, start: int, stop: int) -> Block:
         """Return the rows ``start`` to ``stop`` of a source's batch as a block for the kernels.
@@ -564,12 +592,17 @@ class Encoder:
                 hashed, numbers[reader.number] = self._hash(reader, value)
                 others.append(hashed)
         pool.index[self._other_places] = np.frombuffer(others, np.uint32)
-        return self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
+        encoded = self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
+        if not self.extents:
+            return encoded
+        return self._with_extents(encoded, np.ones((1, size), np.int64))
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
         index: list[int] = []
+        counts: list[int] = []
         numbers = self._no_numbers.copy()
         for reader in readers:
+            before = len(index)
             value: Any = x.get(reader.name)
             if reader.kind == "text" or is_multiple(value):
                 index += self._several_of(reader, value)
@@ -578,10 +611,12 @@ class Encoder:
                 index.append(hashed)
                 if reader.number >= 0:
                     numbers[reader.number] = number
+            counts.append(len(index) - before)
         pool, size = self._pool_of_one, len(index)
         pool.features(size + (len(numbers) if self.plain else 0))
         pool.index[:size] = index
-        return self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
+        encoded = self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
+        return self._with_extents(encoded, np.array([counts])) if self.extents else encoded
 
     # learning
 
@@ -620,14 +655,15 @@ class Encoder:
         """Return arrays and JSON-able values from which `restore` rebuilds the encoder."""
         arrays, bins = self.bins.state()
         fields = [[name, kind] for name, kind in zip(self._names, self._kinds, strict=True)]
-        meta = {"fields": fields, "growing": self.growing, "plain": self.plain, "bins": bins}
+        meta = {"fields": fields, "growing": self.growing, "bins": bins}
+        meta |= {"plain": self.plain, "extents": self.extents}
         return arrays, meta
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Become the encoder whose `state` this is."""
         self._names = [name for name, _ in meta["fields"]]
         self._kinds = [kind for _, kind in meta["fields"]]
-        self.growing, self.plain = meta["growing"], meta["plain"]
+        self.growing, self.plain, self.extents = meta["growing"], meta["plain"], meta["extents"]
         self.bins = Bins.restored(dict(arrays), meta["bins"])
         self._set_up()
 

@@ -1,0 +1,235 @@
+"""Where a stack's namespaces lie: the hashed features of a block, and room for all made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import AHEAD, Block, Dense
+from onlinestack.murmur import uniform_hash
+
+__all__ = ["Layout", "dense_index"]
+
+ODD = np.uint32(2654435761)
+
+
+def dense_index(letter: str, width: int) -> NDArray[np.uint32]:
+    """Return the indices of the features of a dense namespace.
+
+    They are far apart, yet no two of them share a slot of any table with that many slots, since
+    multiplying by an odd number permutes the numbers of so many bits.
+
+    Examples
+    --------
+    >>> len(set((dense_index("c", 256) & 255).tolist()))
+    256
+    """
+    salt = np.uint32(uniform_hash(letter.encode(), 0))
+    return np.arange(width, dtype=np.uint32) * ODD + salt
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Arrays of one block, filled again block after block."""
+
+    index: NDArray[np.uint32]
+    value: NDArray[np.float32]
+    table: NDArray[np.float32]
+    names: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    dense: dict[str, Dense]
+    scores: NDArray[np.float32]
+
+
+class Layout:
+    """Lay out blocks of hashed features with room for statistics, scores and what else is made.
+
+    The pool begins with the dense namespaces, one matrix each, at places that never move, so that
+    their indices are written once; the hashed fields follow.
+
+    Use it between the encoder and the parts of a stack.
+
+    Parameters
+    ----------
+    rows
+        Most records a block holds.
+    fields
+        Field slots: fields beyond them are hashed like all, but have no statistics.
+    numbers
+        Plain numbers that the table takes.
+    statistics
+        Columns of click-rate statistics: behind the numbers in the table, and namespace ``c``.
+    scores
+        Columns of margins.
+    members
+        How many of these are namespace ``s``.
+    others
+        Further dense namespaces, letter to width.
+
+    Examples
+    --------
+    >>> layout = Layout(4, fields=1, numbers=0, statistics=2, scores=3, members=2)
+    >>> block = layout.lay(Block.of([[("f", [7], [1.0])]]))
+    >>> bytes(block.names[0]), block.table.shape, block.scores.shape
+    (b'fcs', (1, 2), (1, 3))
+    >>> block.scores[0] = 0.5, -0.5, 9
+    >>> [block.value[a:b].tolist() for a, b in zip(block.start[0], block.stop[0])]
+    [[1.0], [0.0, 0.0], [0.5, -0.5]]
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        *,
+        fields: int,
+        numbers: int,
+        statistics: int,
+        scores: int,
+        members: int,
+        others: Mapping[str, int] | None = None,
+    ) -> None:
+        self.fields = fields
+        self.numbers = numbers
+        self.columns = numbers + statistics
+        self._widths = {"c": statistics, "s": scores, **(others or {})}
+        self._members = members
+        self._rows = rows
+        self._pools: list[_Pool] = []
+        self._pool_of_one: _Pool | None = None
+        self._slots = np.full(256, -1, np.int64)
+        """Field slot of each namespace of Vowpal Wabbit text, given out as they are met."""
+
+    def _pool(self, rows: int) -> _Pool:
+        """Make the arrays of a block of so many rows."""
+        size = rows * sum(self._widths.values())
+        index, value = np.empty(size, np.uint32), np.zeros(size, np.float32)
+        names = np.tile(np.array([ord("f"), *map(ord, self._widths)], np.uint8), (rows, 1))
+        start = np.zeros((rows, names.shape[1]), np.int64)
+        stop = start.copy()
+        dense: dict[str, Dense] = {}
+        at = 0
+        for column, (letter, width) in enumerate(self._widths.items(), 1):
+            end = at + rows * width
+            matrix = index[at:end].reshape(rows, width), value[at:end].reshape(rows, width)
+            matrix[0][:] = dense_index(letter, width)
+            dense[letter] = matrix
+            start[:, column] = at + np.arange(rows) * width
+            stop[:, column] = start[:, column] + (self._members if letter == "s" else width)
+            at = end
+        table = np.full((rows, self.columns), np.nan, np.float32)
+        return _Pool(index, value, table, names, start, stop, dense, dense["s"][1])
+
+    def _next(self, rows: int) -> _Pool:
+        if rows == 1:
+            self._pool_of_one = self._pool_of_one or self._pool(1)
+            return self._pool_of_one
+        if not self._pools:
+            self._pools = [self._pool(self._rows) for _ in range(AHEAD + 1)]
+        # By turns, so that blocks can be laid out while those before are learned.
+        self._pools.append(self._pools.pop(0))
+        return self._pools[0]
+
+    def lay(self, block: Block) -> Block:
+        """Return a block of hashed features with room for all that is made of them.
+
+        Parameters
+        ----------
+        block
+            As the encoder or the parser of Vowpal Wabbit text makes it, with at most ``rows``
+            records. The result is valid for `AHEAD` more calls.
+        """
+        pool, n = self._next(block.n), block.n
+        first = pool.dense["s"][0].shape[0] * sum(self._widths.values())
+        low, high = _extent(block)
+        need = first + high - low
+        if need > len(pool.index):
+            self._grow(pool, need + (high - low) // 2)
+        pool.index[first:need] = block.index[low:high]
+        pool.value[first:need] = block.value[low:high]
+        shift = first - low
+        groups = block.names != 0
+        far = np.iinfo(np.int64).max
+        start = np.where(groups, block.start, far).min(axis=1, initial=far)
+        stop = np.where(groups, block.stop, 0).max(axis=1, initial=0)
+        empty = stop == 0
+        pool.start[:n, 0] = np.where(empty, first, start + shift)
+        pool.stop[:n, 0] = np.where(empty, first, stop + shift)
+        opens, closes = self._extents(block)
+        table, numbers = pool.table[:n], block.numbers[:, : self.numbers]
+        if numbers.shape[1]:
+            table[:, : numbers.shape[1]] = numbers
+        return replace(
+            block,
+            index=pool.index,
+            value=pool.value,
+            names=pool.names[:n],
+            start=pool.start[:n],
+            stop=pool.stop[:n],
+            opens=opens + shift,
+            closes=closes + shift,
+            table=table,
+            scores=pool.scores[:n],
+            dense={letter: (i[:n], v[:n]) for letter, (i, v) in pool.dense.items()},
+        )
+
+    def _grow(self, pool: _Pool, size: int) -> None:
+        """Make the pool longer; views of its dense part must be taken anew."""
+        old = pool.index, pool.value
+        pool.index, pool.value = np.empty(size, np.uint32), np.zeros(size, np.float32)
+        pool.index[: len(old[0])], pool.value[: len(old[1])] = old
+        at = 0
+        for letter, (index, _) in pool.dense.items():
+            end = at + index.size
+            shape = index.shape
+            pool.dense[letter] = (
+                pool.index[at:end].reshape(shape),
+                pool.value[at:end].reshape(shape),
+            )
+            at = end
+        pool.scores = pool.dense["s"][1]
+
+    def _extents(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the features of each field slot lie in the block's pool."""
+        if block.opens.shape[1]:
+            return block.opens[:, : self.fields], block.closes[:, : self.fields]
+        opens = np.zeros((block.n, self.fields), np.int64)
+        closes = np.zeros((block.n, self.fields), np.int64)
+        letters, met = np.unique(block.names, return_index=True)
+        for letter in letters[np.argsort(met)].tolist():
+            slot = self._slot(letter) if letter else -1
+            if slot < 0:
+                continue
+            rows, groups = np.nonzero(block.names == letter)
+            opens[rows, slot] = block.start[rows, groups]
+            closes[rows, slot] = block.stop[rows, groups]
+        return opens, closes
+
+    def _slot(self, letter: int) -> int:
+        """Return the slot of a namespace, a free one where it is new; -1 when none is free."""
+        taken = int((self._slots >= 0).sum())
+        if self._slots[letter] < 0 and taken < self.fields:
+            self._slots[letter] = taken
+        return int(self._slots[letter])
+
+    def state(self) -> dict[str, Any]:
+        """Return which namespaces have which slots, as JSON."""
+        return {"slots": {str(i): int(slot) for i, slot in enumerate(self._slots) if slot >= 0}}
+
+    def restore(self, meta: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self._slots[:] = -1
+        for letter, slot in meta["slots"].items():
+            self._slots[int(letter)] = slot
+
+
+def _extent(block: Block) -> tuple[int, int]:
+    """Return the stretch of the pool that a block's records lie in."""
+    groups = block.names != 0
+    if not groups.any():
+        return 0, 0
+    return int(block.start[groups].min()), int(block.stop[groups].max())

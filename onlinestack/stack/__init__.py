@@ -1,0 +1,1 @@
+"""What judges scores: experts and their mixture."""
