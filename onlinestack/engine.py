@@ -9,6 +9,9 @@ blocks the source delivers.
 
 from __future__ import annotations
 
+import functools
+import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +27,8 @@ __all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "levels_of"]
 
 QUANTUM = 4096
 """Most records a quantum holds."""
+ENOUGH = 64
+"""Records that are worth handing to another thread."""
 
 State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """What a part is made of: named arrays, and JSON."""
@@ -98,13 +103,31 @@ def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
     return levels
 
 
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="level")
+
+
+def _workers() -> ThreadPoolExecutor:
+    """Return the threads that parts of a level run in; a forked process has its own."""
+    return _pool(os.getpid())
+
+
 class Engine:
     """Runs parts over quanta and keeps the clock: the count of labelled records learned.
 
     Parameters
     ----------
     parts
-        Parts by name, the registry that snapshots and law tests walk.
+        Parts by name, the registry that snapshots and law tests walk. Those of one level run side
+        by side in as many threads as there are processors.
+
+    Attributes
+    ----------
+    learned
+        Labelled records learned.
+    seconds
+        Processor seconds that each part has taken, by name.
 
     Examples
     --------
@@ -120,6 +143,7 @@ class Engine:
         self.parts = dict(parts)
         self.levels = levels_of(self.parts)
         self.learned = 0
+        self.seconds = dict.fromkeys(self.parts, 0.0)
 
     def quanta(
         self, label: NDArray[np.float32], block_of: Callable[[int, int], Block], learn: bool = True
@@ -185,11 +209,22 @@ class Engine:
 
     def _run(self, levels: list[list[str]], block: Block, tape: Tape, learned: int) -> None:
         for level in levels:
-            for name in level:
-                self.parts[name].run(block, tape)
+            if len(level) == 1 or block.n < ENOUGH:
+                for name in level:
+                    self._step(name, block, tape)
+                continue
+            # Dearest first, so that no worker is left alone with it at the end.
+            ordered = sorted(level, key=lambda name: -self.seconds[name])
+            for done in [_workers().submit(self._step, name, block, tape) for name in ordered]:
+                done.result()
         for part in self._changing(levels):
             if part.next_change() == learned:
                 part.change()
+
+    def _step(self, name: str, block: Block, tape: Tape) -> None:
+        before = time.thread_time()
+        self.parts[name].run(block, tape)
+        self.seconds[name] += time.thread_time() - before
 
     def _changing(self, levels: list[list[str]]) -> list[Changing]:
         """Return the parts of some levels whose frozen side changes."""
