@@ -84,6 +84,7 @@ def mix(
         last; written where the tape predicts a row, read where it learns one.
     """
     experts = scores.shape[1]
+    total: Any = 0.0
     for step in range(len(op)):
         i = row[step]
         if op[step] == PREDICT:
@@ -106,7 +107,7 @@ def mix(
         total = 0.0
         for k in range(experts + 1):
             given = p[i, k + 1] if label[i] > 0 else ONE - p[i, k + 1]
-            likely = np.float64(given)
+            likely: Any = np.float64(given)
             if part != 1.0:
                 likely = math.pow(likely, part)
             share[k] *= likely

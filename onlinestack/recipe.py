@@ -1,0 +1,171 @@
+"""The recipe of a stack: its members and stackers, as entries of a TOML file or of Python dicts.
+
+An entry is a table of keys and values; its ``kind`` says what it makes. What an entry leaves out
+has the default stated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["KINDS", "Entry", "Linear", "RecipeError", "Trees", "entries_of", "table_of"]
+
+
+class RecipeError(ValueError):
+    """An entry that is unknown, incomplete, or does not go with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear learner with logistic loss; a stacker where it reads scores (``s``).
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    reads
+        Letters of the namespaces it reads by themselves.
+    interactions
+        Namespaces to multiply on the fly, such as ``ff`` or ``fs``.
+    learning_rate, power_t, l1, l2, constant
+        As in `LinearLearner`.
+    bits
+        Base-2 logarithm of the number of its weights.
+    """
+
+    name: str
+    reads: str = "f"
+    interactions: tuple[str, ...] = ()
+    learning_rate: float = 0.5
+    bits: int = 18
+    power_t: float = 0.5
+    l1: float = 0.0
+    l2: float = 0.0
+    constant: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Boosted trees, trained again and again on the window of records learned last.
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    base
+        Member whose margin the trees start from, so that they learn what it leaves over.
+    inputs
+        Members whose margins the trees read beside numbers and statistics.
+    rows
+        Records of its own, shorter window; 0 takes all of the common one.
+    leaves
+        Whether its leaves are namespace ``l``; of one entry at most.
+    depth, eta, rounds, subsample, colsample, min_child_weight, early_stopping
+        As in `TreeSettings`.
+    """
+
+    name: str
+    base: str = ""
+    inputs: tuple[str, ...] = ()
+    rows: int = 0
+    leaves: bool = False
+    depth: int = 6
+    eta: float = 0.08
+    rounds: int = 60
+    subsample: float = 0.8
+    colsample: float = 0.3
+    min_child_weight: float = 10.0
+    early_stopping: int = 0
+
+
+Entry = Linear | Trees
+KINDS: dict[str, type[Linear] | type[Trees]] = {"linear": Linear, "trees": Trees}
+"""What an entry can make, by its ``kind``."""
+
+
+def entries_of(
+    tables: Sequence[Mapping[str, Any]], where: str, kinds: Sequence[str] = tuple(KINDS)
+) -> list[Entry]:
+    """Return the entries that tables describe, checked.
+
+    Parameters
+    ----------
+    tables
+        Keys and values of each entry.
+    where
+        What they are, for errors: "member" or "stacker".
+    kinds
+        Kinds allowed.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown kind or key, a value of the wrong type, a missing or repeated name.
+
+    Examples
+    --------
+    >>> entries_of([{"name": "pairs", "interactions": ["ff"]}], "member")[0].interactions
+    ('ff',)
+    """
+    entries: list[Entry] = []
+    for number, table in enumerate(tables, 1):
+        here = f"{where} {table.get('name') or number}"
+        values = dict(table)
+        kind = values.pop("kind", "linear")
+        if kind not in kinds:
+            raise RecipeError(f"kind={kind!r} of {here} is unknown{_near(kind, kinds)}")
+        made = KINDS[kind]
+        known = {field.name: field for field in fields(made)}
+        for key, value in values.items():
+            if key not in known:
+                raise RecipeError(f"unknown key {key!r} in {here}{_near(key, known)}")
+            values[key] = _typed(value, str(known[key].type), f"{key} of {here}")
+        if not values.get("name"):
+            raise RecipeError(f"{here} has no name; give it one for the league table")
+        if any(entry.name == values["name"] for entry in entries):
+            raise RecipeError(f"the name {values['name']!r} is taken twice; give each its own")
+        entries.append(made(**values))
+    return entries
+
+
+def table_of(entry: Entry) -> dict[str, Any]:
+    """Return the table that an entry was made from, without what is left at its default.
+
+    Examples
+    --------
+    >>> table_of(Linear("fast", learning_rate=2.0))
+    {'name': 'fast', 'kind': 'linear', 'learning_rate': 2.0}
+    """
+    kind = next(kind for kind, made in KINDS.items() if type(entry) is made)
+    given = asdict(entry)
+    for field in fields(entry):
+        if field.default is not MISSING and given[field.name] == field.default:
+            del given[field.name]
+    name = given.pop("name")
+    values = {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
+    return {"name": name, "kind": kind, **values}
+
+
+def _near(word: str, known: Any) -> str:
+    close = get_close_matches(str(word), list(known), 1)
+    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _typed(value: Any, type_name: str, where: str) -> Any:
+    """Return a value as the type of its field, or say what is wrong with it."""
+    if type_name == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type_name == "tuple[str, ...]":
+        value = [value] if isinstance(value, str) else value
+        if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+    names = {"str": str, "int": int, "float": float, "bool": bool}
+    wanted = names.get(type_name)
+    if wanted is not None and isinstance(value, wanted):
+        if wanted is bool or not isinstance(value, bool):
+            return value
+    words = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    raise RecipeError(f"{where} must be {words.get(type_name, 'a list of texts')}, not {value!r}")
