@@ -56,8 +56,8 @@ class Part(Protocol):
 class Changing(Protocol):
     """A part whose frozen side changes between quanta."""
 
-    def next_change(self) -> int:
-        """Return the count of learned records at which the next change is due."""
+    def next_change(self) -> int | None:
+        """Return the count of learned records at which the next change is due, None for never."""
 
     def change(self) -> None:
         """Make the change; called when exactly that many records have been learned."""
@@ -186,7 +186,8 @@ class Engine:
         start, n, learned = 0, len(label), self.learned
         while start < n:
             stop = min(n, start + QUANTUM)
-            due = min((part.next_change() for part in self._changing(self.levels)), default=None)
+            changes = [part.next_change() for part in self._changing(self.levels)]
+            due = min((count for count in changes if count is not None), default=None)
             if due is not None and learned + (stop - start) >= due:
                 known = np.flatnonzero(~np.isnan(label[start:stop]))
                 if len(known) >= due - learned:

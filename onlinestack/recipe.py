@@ -6,12 +6,13 @@ has the default stated here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["KINDS", "Entry", "Linear", "RecipeError", "Trees", "entries_of", "table_of"]
+__all__ = ["KINDS", "Entry", "Linear", "Recipe", "RecipeError", "Trees", "entries_of", "table_of"]
 
 
 class RecipeError(ValueError):
@@ -84,6 +85,99 @@ class Trees:
 Entry = Linear | Trees
 KINDS: dict[str, type[Linear] | type[Trees]] = {"linear": Linear, "trees": Trees}
 """What an entry can make, by its ``kind``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that a stack is made of.
+
+    Parameters
+    ----------
+    members
+        What gives scores from the record.
+    stackers
+        Linear learners over the members' scores; they start as the plain mean.
+    fields
+        Field slots: fields that have click-rate statistics.
+    columns
+        Most columns that trees read, about.
+    half_lives
+        Half-lives of the statistics, in labelled records.
+    prior
+        Records that the overall click rate counts for in each statistic.
+    alpha, largest
+        As in `Mixture`.
+    window, window_bytes
+        Records that trees are trained on, and the memory these may take.
+    first, every
+        Labelled records at which trees are trained first, and between trainings at last.
+    lag
+        Labelled records between a training's cut and its service.
+    max_bin, nthread, background
+        Bins of a column and threads of a training, and whether the stream goes on beside it.
+    seed
+        Seed of all that is random.
+
+    Raises
+    ------
+    RecipeError
+        Where entries do not go together.
+    """
+
+    members: tuple[Entry, ...]
+    stackers: tuple[Linear, ...]
+    fields: int = 40
+    columns: int = 300
+    half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
+    prior: float = 10.0
+    alpha: float = 1e-4
+    largest: float = 1.0
+    window: int = 200_000
+    window_bytes: int = 2**29
+    first: int = 1000
+    every: int = 20_000
+    lag: int = 4096
+    max_bin: int = 64
+    nthread: int = 1
+    background: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise RecipeError("a stack needs members; give at least one")
+        names = [entry.name for entry in self.members]
+        for entry in (*self.members, *self.stackers):
+            if isinstance(entry, Linear):
+                self._check_letters(entry, entry in self.stackers)
+                continue
+            for name in (entry.base, *entry.inputs):
+                if name and name not in names:
+                    raise RecipeError(
+                        f"{entry.name!r} reads the margin of {name!r}, which is no member"
+                        f"{_near(name, names)}"
+                    )
+        if sum(entry.leaves for entry in self.trees) > 1:
+            raise RecipeError("several members give leaves; let one of them be namespace l")
+        for entry in self.stackers:
+            if entry.name in names:
+                raise RecipeError(f"the name {entry.name!r} is taken twice; give each its own")
+
+    def _check_letters(self, entry: Linear, stacker: bool) -> None:
+        letters = set(entry.reads).union(*entry.interactions)
+        known = {"f", "c"} | ({"s"} if stacker else set())
+        if any(other.leaves for other in self.trees):
+            known.add("l")
+        for letter in sorted(letters - known):
+            why = "stackers read scores, members make them" if letter == "s" else "nothing fills it"
+            raise RecipeError(
+                f"{entry.name!r} reads namespace {letter!r}, but {why}; known here: "
+                f"{', '.join(sorted(known))}"
+            )
+
+    @property
+    def trees(self) -> tuple[Trees, ...]:
+        """The members that are boosted trees."""
+        return tuple(entry for entry in self.members if isinstance(entry, Trees))
 
 
 def entries_of(

@@ -1,0 +1,72 @@
+"""Recipes: entries from tables, and every way they can be wrong told in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from onlinestack.recipe import Linear, Recipe, RecipeError, Trees, entries_of, table_of
+
+
+def test_entries_come_back_from_their_tables() -> None:
+    tables: list[dict[str, Any]] = [
+        {"name": "pairs", "kind": "linear", "interactions": ["ff"], "learning_rate": 1},
+        {"name": "trees", "kind": "trees", "base": "pairs", "depth": 4},
+    ]
+    entries = entries_of(tables, "member")
+    assert entries == [
+        Linear("pairs", interactions=("ff",), learning_rate=1.0),
+        Trees("trees", base="pairs", depth=4),
+    ]
+    assert entries_of([table_of(entry) for entry in entries], "member") == entries
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "a", "kind": "tree"}, "kind='tree' of member a is unknown, did you mean 'trees'"),
+        ({"name": "a", "rate": 1.0}, "unknown key 'rate' in member a; known: name, reads"),
+        ({"name": "a", "read": "f"}, "unknown key 'read' in member a, did you mean 'reads'"),
+        ({"reads": "f"}, "member 1 has no name"),
+        ({"name": "a", "bits": 3.5}, "bits of member a must be a whole number, not 3.5"),
+        ({"name": "a", "bits": True}, "bits of member a must be a whole number, not True"),
+        ({"name": "a", "constant": 1}, "constant of member a must be true or false, not 1"),
+        ({"name": "a", "interactions": [1]}, "interactions of member a must be a list of texts"),
+        ({"name": "a", "learning_rate": "x"}, "learning_rate of member a must be a number"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_said(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message.replace("(", r"\(")):
+        entries_of([table], "member")
+
+
+def test_names_are_taken_once() -> None:
+    with pytest.raises(RecipeError, match="'a' is taken twice"):
+        entries_of([{"name": "a"}, {"name": "a"}], "member")
+    with pytest.raises(RecipeError, match="'a' is taken twice"):
+        Recipe((Linear("a"),), (Linear("a", reads="s"),))
+
+
+@pytest.mark.parametrize(
+    ("members", "stackers", "message"),
+    [
+        ((), (), "a stack needs members"),
+        ((Linear("a", reads="s"),), (), "'a' reads namespace 's', but stackers read scores"),
+        ((Linear("a", reads="l"),), (), "'a' reads namespace 'l', but nothing fills it"),
+        ((Linear("a"),), (Linear("b", interactions=("zs",)),), "'b' reads namespace 'z'"),
+        ((Linear("a"), Trees("t", base="aa")), (), "'aa', which is no member, did you mean 'a'"),
+        ((Trees("t", inputs=("u",)),), (), "'t' reads the margin of 'u', which is no member"),
+        ((Trees("t", leaves=True), Trees("u", leaves=True)), (), "several members give leaves"),
+    ],
+)
+def test_entries_that_do_not_go_together_are_refused(
+    members: tuple[Any, ...], stackers: tuple[Linear, ...], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe(members, stackers)
+
+
+def test_leaves_may_be_read_where_there_are_some() -> None:
+    recipe = Recipe((Trees("t", leaves=True), Linear("a", reads="l")), ())
+    assert [entry.name for entry in recipe.trees] == ["t"]
