@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LOSSES, Loss
 from onlinestack.linear.rule import Rule
-from onlinestack.recipe import Linear, Recipe, Trees
+from onlinestack.recipe import Linear, Recipe
 from onlinestack.stack.expert import Expert
 from onlinestack.stack.mixture import Mixture
 
@@ -97,13 +97,19 @@ def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
     names = [entry.name for entry in (*recipe.members, *recipe.stackers)]
     column = {name: k for k, name in enumerate(names)}
     members = len(recipe.members)
+    read = list(dict.fromkeys(name for entry in recipe.trees for name in entry.inputs))
+    width = numbers + statistics.width
     scores = tuple(f"score:{name}" for name in names)
+    leaves = sum(entry.rounds for entry in recipe.trees if entry.leaves)
     makers = {"f": ("f",), "c": ("c",), "s": scores[:members]}
+    makers["l"] = tuple(f"score:{entry.name}" for entry in recipe.trees if entry.leaves)
     parts: dict[str, Part] = {"encoder": encoder, "statistics": statistics}
     for entry in recipe.members:
         if isinstance(entry, Linear):
             needs = _needs(entry, makers)
             parts[entry.name] = Expert(linear_part(entry), entry.name, column[entry.name], needs)
+    if recipe.trees:
+        parts |= _trees(recipe, column, width, read)
     for entry in recipe.stackers:
         part = _stacker(entry, members)
         parts[entry.name] = Expert(part, entry.name, column[entry.name], _needs(entry, makers))
@@ -116,9 +122,76 @@ def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
         statistics=statistics.width,
         scores=len(names),
         members=members,
+        margins=len(read),
+        others={"l": leaves} if leaves else None,
     )
     kinds = ("member",) * members + ("stacker",) * len(recipe.stackers) + ("mean",)
     return Assembly(Engine(parts), encoder, layout, mixture, kinds)
+
+
+def _trees(
+    recipe: Recipe, column: Mapping[str, int], width: int, read: Sequence[str]
+) -> dict[str, Part]:
+    """Return the members that are trees, the window they share, and what fills its columns."""
+    from onlinestack.trees.boosted import TreeSettings
+    from onlinestack.trees.inputs import MarginColumns
+    from onlinestack.trees.retrain import Retrained
+    from onlinestack.trees.schedule import ByRecords
+    from onlinestack.trees.training import Trainer
+    from onlinestack.trees.window import Window
+
+    parts: dict[str, Part] = {}
+    based = list(dict.fromkeys(entry.base for entry in recipe.trees if entry.base))
+    needs: tuple[str, ...] = ("c",)
+    if read:
+        places = {width + j: column[name] for j, name in enumerate(read)}
+        parts["margins"] = MarginColumns(places, tuple(f"score:{name}" for name in read))
+        needs += ("margins",)
+    window = parts["window"] = Window(
+        width + len(read),
+        needs=(*needs, *(f"score:{name}" for name in based)),
+        rows=recipe.window,
+        room=recipe.window_bytes,
+        slack=recipe.lag,
+        keep={name: column[name] for name in based},
+    )
+    trainer = Trainer(recipe.background)
+    for number, entry in enumerate(recipe.trees):
+        settings = TreeSettings(
+            depth=entry.depth,
+            eta=entry.eta,
+            rounds=entry.rounds,
+            max_bin=recipe.max_bin,
+            subsample=entry.subsample,
+            colsample=entry.colsample,
+            min_child_weight=entry.min_child_weight,
+            early_stopping=entry.early_stopping,
+            nthread=recipe.nthread,
+            seed=recipe.seed + number,
+        )
+        inputs = [width + read.index(name) for name in entry.inputs]
+        allowed = [*range(width), *inputs] if len(inputs) < len(read) else None
+        parts[entry.name] = Retrained(
+            entry.name,
+            window,
+            settings,
+            ByRecords(recipe.first, recipe.every),
+            column=column[entry.name],
+            needs=("c", *(("margins",) if inputs else ()), *_scores(entry.base)),
+            fills=f"score:{entry.name}",
+            lag=recipe.lag,
+            rows=entry.rows or None,
+            base=entry.base or None,
+            columns=allowed,
+            trainer=trainer,
+            leaves=entry.leaves,
+        )
+    return parts
+
+
+def _scores(*names: str) -> tuple[str, ...]:
+    """Return what members of some names fill; nothing for no name."""
+    return tuple(f"score:{name}" for name in names if name)
 
 
 def _numbers(recipe: Recipe, numbers: int, slots: int) -> int:

@@ -68,6 +68,8 @@ class Layout:
         Columns of margins.
     members
         How many of these are namespace ``s``.
+    margins
+        Columns of the table behind the statistics, for margins that trees read.
     others
         Further dense namespaces, letter to width.
 
@@ -91,11 +93,12 @@ class Layout:
         statistics: int,
         scores: int,
         members: int,
+        margins: int = 0,
         others: Mapping[str, int] | None = None,
     ) -> None:
         self.fields = fields
         self.numbers = numbers
-        self.columns = numbers + statistics
+        self.columns = numbers + statistics + margins
         self._widths = {"c": statistics, "s": scores, **(others or {})}
         self._members = members
         self._rows = rows
