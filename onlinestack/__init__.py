@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "LinearLearner",
+    "LinearRegressor",
     "Schema",
     "__version__",
     "load",
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "LinearLearner": "onlinestack.learner",
+    "LinearRegressor": "onlinestack.learner",
     "Schema": "onlinestack.io.schema",
     "load": "onlinestack.learner",
     "open_source": "onlinestack.io.source",
@@ -34,7 +36,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import open_source
-    from onlinestack.learner import LinearLearner, load, save
+    from onlinestack.learner import LinearLearner, LinearRegressor, load, save
     from onlinestack.progressive import progressive_validate
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -16,6 +16,7 @@ from onlinestack.io.source import Source, SourceError, open_source
 from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
 from onlinestack.snapshot import SnapshotError
+from onlinestack.tasks import TARGETS, task_of
 
 __all__ = ["check_outputs", "describe", "new_learner", "open_records"]
 
@@ -48,6 +49,8 @@ def describe(config: Config) -> str:
         config.values[key] = [
             field.name for field in schema.fields if field.kind == kind and field.name not in made
         ]
+    if schema.target == "name" and schema.label:
+        config.values["categorical"].append(schema.label)
     return config.to_toml()
 
 
@@ -57,6 +60,11 @@ def open_records(
     """Open the sources of a configuration, for the schema of the model at ``path`` if any."""
     asked = {**config.table("source"), **config.table("schema"), "needs_label": needs_label}
     asked["columns"] = asked["columns"] or None
+    try:
+        task, _ = task_of(config["task"], config["loss"], config["oaa"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    asked["target"] = TARGETS[task]
     if schema is not None:
         ignored = dict.fromkeys([*schema.ignore, *asked.pop("ignore")])
         asked["schema"] = replace(schema, ignore=tuple(ignored))

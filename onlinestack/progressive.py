@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onlinestack.block import Block, immediate_tape
 from onlinestack.io.schema import Field, Schema
 from onlinestack.metrics import Scoreboard
+from onlinestack.task_metrics import NumberBoard
 
 if TYPE_CHECKING:
-    from river.base import Classifier
+    from river.base import Classifier, Regressor
 
     from onlinestack.io.source import Batch
+    from onlinestack.learner import Learner
 
 __all__ = ["Checkpoint", "progressive_validate", "records"]
 
@@ -51,37 +52,45 @@ class Checkpoint:
 
     @property
     def log_loss(self) -> float | None:
-        """Log-loss of the model over the whole run, in nats a record."""
-        value: float | None = next(iter(self.scores.values()))["log_loss"]
+        """Log-loss of the model over the whole run, in nats a record; None for numbers."""
+        value: float | None = next(iter(self.scores.values())).get("log_loss")
         return value
 
     def __str__(self) -> str:
         """Return the model's figures in one line."""
         figures = next(iter(self.scores.values()))
         shown = [f"{self.records:,} records"]
-        for name in ("log_loss", "auc", "accuracy", "click_rate"):
-            if figures[name] is not None:
+        for name in ("log_loss", "auc", "accuracy", "click_rate", "mae", "rmse", "label_mean"):
+            if figures.get(name) is not None:
                 shown.append(f"{name} {figures[name]:.4f}")
         return "  ".join(shown)
 
 
 def progressive_validate(
-    source: _Source, model: Classifier, *, name: str = "model"
+    source: _Source, model: Classifier | Regressor, *, name: str = "model"
 ) -> Iterator[Checkpoint]:
     """Run a model over a source, each record predicted before it is learned.
 
     Use it to compare learners on one stream. Learners of this package run block by block, any
-    other river classifier record by record; the scores are those of the same records in the same
-    order.
+    other river classifier or regressor record by record; the scores are those of the same records
+    in the same order: of clicks, of numbers where the source was opened with ``target="number"``,
+    of classes for a learner with ``oaa``.
 
     Parameters
     ----------
     source
         What `open_source` returned.
     model
-        A learner of this package or any river classifier with probabilities.
+        A learner of this package, any river classifier with probabilities, or, for numbers, any
+        regressor.
     name
         What to call the model in the scores.
+
+    Raises
+    ------
+    ValueError
+        Where the source's labels are not of the learner's task, or the learner is raw and has
+        classes.
 
     Yields
     ------
@@ -96,8 +105,9 @@ def progressive_validate(
     >>> checkpoint.scores["model"]["log_loss"] < checkpoint.scores["constant"]["log_loss"]
     True
     """
-    board = Scoreboard([name], ["member"])
-    progress = _progress(model, source.schema)
+    kind = _ByBlocks if hasattr(model, "progress") else _OneByOne
+    drive = kind(model, source.schema, name)
+    board = drive.board
     read = learned = 0
 
     def checkpoint() -> Checkpoint:
@@ -116,10 +126,7 @@ def progressive_validate(
         start, n, end = 0, len(batch.label), read + batch.read
         while start < n or border <= end:
             stop = int(np.searchsorted(batch.row, border))
-            piece = batch.rows(start, stop)
-            p = progress(piece)
-            board.update(_labels(piece), immediate_tape(piece.label), p)
-            learned += int(np.count_nonzero(~np.isnan(piece.label)))
+            learned += drive.take(batch.rows(start, stop))
             start, read = stop, min(border, end)
             if read == border:
                 yield checkpoint()
@@ -146,28 +153,69 @@ def _labels(batch: Batch) -> Block:
     )
 
 
-def _progress(model: Any, schema: Schema) -> Any:
-    if hasattr(model, "progress"):
-        model.start(schema)
-        return model.progress
+class _ByBlocks:
+    """Drives a learner of this package."""
 
-    def one_by_one(batch: Batch) -> NDArray[np.float32]:
-        p = np.empty(len(batch.label), np.float32)
-        for i, (x, y, w) in enumerate(records(batch, schema.fields)):
-            p[i] = model.predict_proba_one(x).get(True, 0.0)
+    def __init__(self, model: Any, schema: Schema, name: str) -> None:
+        self._model: Learner = model
+        if model.raw and model.oaa is not None:
+            raise ValueError(
+                "a raw learner with oaa gives class numbers, which have no probabilities to score; "
+                "leave raw out"
+            )
+        model.start(schema)
+        self.board = model.new_board(name)
+
+    def take(self, batch: Batch) -> int:
+        """Predict, learn and score records; return how many were learned."""
+        piece = self._model.admit(batch)
+        # As many at once as memory has room for.
+        for first in range(0, piece.n, self._model.room):
+            part = piece.rows(first, min(piece.n, first + self._model.room))
+            p = self._model.progress(part)
+            self._model.keep(self.board, _labels(part), immediate_tape(part.label), p)
+        return int(np.count_nonzero(~np.isnan(piece.label)))
+
+
+class _OneByOne:
+    """Drives any other classifier or regressor of river."""
+
+    def __init__(self, model: Any, schema: Schema, name: str) -> None:
+        self._model = model
+        self._schema = schema
+        self.board: Any = Scoreboard([name], ["member"])
+        self._numbers = schema.target in ("number", "raw") and not hasattr(
+            model, "predict_proba_one"
+        )
+        if self._numbers:
+            self.board = NumberBoard(name, "member")
+        elif schema.target == "name":
+            raise ValueError(
+                "classes by name are scored for learners of this package, whose oaa says how many "
+                "there are; use river.evaluate for others"
+            )
+
+    def take(self, batch: Batch) -> int:
+        """Predict, learn and score records one by one; return how many were learned."""
+        model, p = self._model, np.empty(len(batch.label), np.float32)
+        for i, (x, y, w) in enumerate(records(batch, self._schema.fields, self._schema.target)):
+            if self._numbers:
+                p[i] = model.predict_one(x)
+            else:
+                p[i] = model.predict_proba_one(x).get(True, 0.0)
             if y is not None:
                 if w == 1.0:
                     model.learn_one(x, y)
                 else:
                     model.learn_one(x, y, w=w)
-        return p
-
-    return one_by_one
+        block, tape = _labels(batch), immediate_tape(batch.label)
+        self.board.update(block, tape, p)
+        return int(np.count_nonzero(~np.isnan(batch.label)))
 
 
 def records(
-    batch: Batch, fields: Sequence[Field]
-) -> Iterator[tuple[dict[str, Any], bool | None, float]]:
+    batch: Batch, fields: Sequence[Field], target: str = "click"
+) -> Iterator[tuple[dict[str, Any], Any, float]]:
     """Yield a batch's records as dicts with label and weight, as river's learners take them.
 
     Parameters
@@ -176,6 +224,9 @@ def records(
         Records as a source yields them.
     fields
         The fields its columns hold.
+    target
+        What its labels are, as the schema says: clicks come as truth values, numbers as numbers,
+        names of classes as text; None where there is no label.
     """
     columns: list[Iterable[Any]]
     if batch.features is None:
@@ -187,8 +238,10 @@ def records(
         )
     else:
         rows = _features(batch.features)
-    for x, y, w in zip(rows, batch.label.tolist(), batch.weight.tolist(), strict=True):
-        yield x, None if y != y else y > 0, w
+    labels = batch.label.tolist() if batch.classes is None else batch.classes.to_pylist()
+    for x, y, w in zip(rows, labels, batch.weight.tolist(), strict=True):
+        known = y is not None and y == y
+        yield x, None if not known else y > 0 if target == "click" else y, w
 
 
 def _values(column: Any, field: Field) -> list[Any]:

@@ -25,7 +25,6 @@ from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
 from onlinestack.io.times import NOT_A_TIME
-from onlinestack.metrics import Scoreboard
 from onlinestack.opening import check_outputs, new_learner, open_records
 from onlinestack.saved import (
     kept_settings,
@@ -35,21 +34,24 @@ from onlinestack.saved import (
 )
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
+from onlinestack.task_metrics import ClassBoard
 
 __all__ = ["BadRowsError", "Report", "Run"]
 
 log = logging.getLogger(__name__)
 
-EXPERTS = ["linear"], ["member"]
-FIGURES = (
-    "log_loss",
-    "auc",
-    "accuracy",
-    "normalized_entropy",
-    "calibration",
-    "click_rate",
-)
-"""What is reported of an expert; the last is one of the records, not of the expert."""
+FIGURES = {
+    "click": ("log_loss", "auc", "accuracy", "normalized_entropy", "calibration", "click_rate"),
+    "regression": ("mae", "rmse", "label_mean"),
+    "multiclass": ("log_loss", "accuracy", "normalized_entropy"),
+}
+"""What is reported of an expert for each task; rate and mean are the records', not its own."""
+SINCE = {
+    "click": ("log_loss", "auc", "click_rate"),
+    "regression": ("mae", "rmse", "label_mean"),
+    "multiclass": ("log_loss", "accuracy"),
+}
+"""What is also reported since the last checkpoint."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
 
@@ -167,9 +169,9 @@ class Run:
             self._continue(meta, path)
             sinks = meta["sinks"]
         elif path:
-            self.learner.scoreboard = Scoreboard(*EXPERTS)
+            self.learner.scoreboard = self.learner.new_board()
         own = self.learner.scoreboard if self.learning else None
-        self._board = own or Scoreboard(*EXPERTS)
+        self._board = own or self.learner.new_board()
         self._open_sinks(sinks)
 
     def _continue(self, meta: Mapping[str, Any], path: str) -> None:
@@ -197,7 +199,9 @@ class Run:
         if config["predictions"]:
             place = places.get("predictions")
             try:
-                self._predictions = open_sink(config["predictions"], resume=place)
+                self._predictions = open_sink(
+                    config["predictions"], resume=place, columns=self.learner.columns
+                )
             except ValueError as error:
                 raise ConfigError(str(error)) from None
             self._open_things.callback(self._predictions.close)
@@ -221,7 +225,7 @@ class Run:
             first = self.read
             end = first + batch.read
             while self.read < end:
-                border = min(end, 1 << self.read.bit_length())
+                border = min(end, 1 << self.read.bit_length(), self.read + self.learner.room)
                 if limit is not None:
                     border = min(border, limit)
                 if every:
@@ -260,10 +264,12 @@ class Run:
         """Learn the records of a batch up to a border."""
         most = self.config["max_bad_rows"]
         piece = batch.part(self.read - first, border - first)
+        piece = self.learner.admit(piece, learn=self.learning)
         bad = most is not None and self.rejected + len(piece.rejects) > most
         if bad:
             border = piece.rejects[most - self.rejected].row + 1
             piece = batch.part(self.read - first, border - first)
+            piece = self.learner.admit(piece, learn=self.learning)
         if piece.n + len(piece.rejects) != border - self.read:
             raise RuntimeError(f"records were lost behind record {self.read}")
         p, before = None, self.learner.learned
@@ -282,9 +288,9 @@ class Run:
             self._reject(piece.rejects)
         if p is not None:
             if not self.learning:
-                _score(self._board, piece, p)
+                self.learner.keep(self._board, _labels(piece), immediate_tape(piece.label), p)
             if self._predictions is not None:
-                self._predictions.write(piece.row, piece.id, piece.label, p)
+                self._predictions.write(piece.row, piece.id, *self.learner.served(piece, p))
         if bad:
             raise BadRowsError(
                 f"{self.rejected:,} of {self.read:,} records were rejected, --max-bad-rows allows "
@@ -355,38 +361,44 @@ class Run:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the figures so far, and since the last checkpoint."""
-        name = self._board.names[0]
+        name, task = self._board.names[0], self.learner.aim
         whole: Mapping[str, Any] = self._board.whole(name)
-        since = self._board.since(name)
+        since: Mapping[str, Any] = self._board.since(name)
         return {
             "records": self.read,
             **self._counts(),
-            **{key: whole[key] for key in FIGURES},
-            "log_loss_since": since["log_loss"],
-            "auc_since": since["auc"],
-            "click_rate_since": since["click_rate"],
+            **{key: whole[key] for key in FIGURES[task]},
+            **{f"{key}_since": since[key] for key in SINCE[task]},
             **self._speed(),
         }
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""
-        board = self._board
+        board, figures = self._board, FIGURES[self.learner.aim]
         experts: dict[str, dict[str, Any]] = {}
         for name, kind in zip(board.names, board.kinds, strict=True):
-            figures: Mapping[str, Any] = board.whole(name)
-            experts[name] = {"kind": kind, **{key: figures[key] for key in FIGURES}}
+            whole: Mapping[str, Any] = board.whole(name)
+            experts[name] = {"kind": kind, **{key: whole[key] for key in figures}}
             # The share in the final prediction, which is the one member's own.
             experts[name]["weight"] = 1.0 if name == board.names[0] else None
-        whole = experts[board.names[0]]
+        final = experts[board.names[0]]
         return {
             "read": self.read,
             **self._counts(),
             "out_of_order": self.out_of_order,
-            **{key: whole[key] for key in FIGURES},
+            **{key: final[key] for key in figures},
+            **self._classes(),
             **self._speed(),
             "generations": 0,
             "experts": experts,
         }
+
+    def _classes(self) -> dict[str, Any]:
+        """Return the share of each class in the records learned or scored, where there are some."""
+        board, classes = self._board, self.learner.classes
+        if classes is None or not isinstance(board, ClassBoard):
+            return {}
+        return {"classes": {str(n): s for n, s in zip(classes.names, board.shares(), strict=False)}}
 
     def _counts(self) -> dict[str, int]:
         return {
@@ -423,11 +435,11 @@ def _behind(position: Position, count: int) -> Position:
     }
 
 
-def _score(board: Scoreboard, batch: Batch, p: NDArray[np.float32]) -> None:
-    """Score predictions that no learner learns from."""
-    n = len(p)
+def _labels(batch: Batch) -> Block:
+    """Return what a scoreboard reads of records that no learner learns from."""
+    n = batch.n
     groups = np.zeros((n, 1), np.int64)
-    block = Block(
+    return Block(
         batch.label,
         batch.weight,
         batch.initial,
@@ -438,4 +450,3 @@ def _score(board: Scoreboard, batch: Batch, p: NDArray[np.float32]) -> None:
         groups,
         groups,
     )
-    board.update(block, immediate_tape(batch.label), p)

@@ -34,6 +34,8 @@ ROLES = ("label", "positive", "id", "time", "time_format", "weight")
 
 COLUMNS = ("label", "id", "weight")
 
+LEARNERS = ("LinearLearner", "LinearRegressor")
+
 PREFIX = 1 << 16
 """Bytes of a file that its fingerprint hashes."""
 
@@ -54,7 +56,7 @@ def schema_of(meta: Any, path: str) -> Schema | None:
         When the snapshot holds no model.
     """
     learner = meta.get("learner") if isinstance(meta, dict) else None
-    if not isinstance(learner, dict) or learner.get("kind") != "LinearLearner":
+    if not isinstance(learner, dict) or learner.get("kind") not in LEARNERS:
         raise SnapshotError(f"{path!r} holds no linear learner; give a file saved by learn -f")
     try:
         return None if learner["schema"] is None else Schema.from_dict(learner["schema"])
@@ -76,6 +78,8 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
     params = meta["learner"]["params"]
     before = dict(meta.get("config", {}))
     before |= {key: value for key, value in params.items() if key in SETTINGS}
+    if meta["learner"]["kind"] == "LinearRegressor":
+        before["task"] = "regression"
     before.setdefault("preset", DEFAULT_PRESET)
     schema = schema_of(meta, path) or Schema()
     for key in ROLES:

@@ -25,24 +25,66 @@ TICK = 0.1
 
 UNLIMITED = 1 << 16
 
-CHECKPOINT = (
-    ("records", "records", 13),
-    ("records_per_second", "records/s", 11),
-    ("log_loss", "log-loss", 10),
-    ("log_loss_since", "since last", 12),
-    ("auc", "AUC", 8),
-    ("click_rate", "click rate", 12),
-)
-"""Columns of the progress table: key, heading, width."""
+Columns = tuple[tuple[str, str, int], ...]
+"""Columns of a table: key, heading, width."""
 
-EXPERT = (
-    ("log_loss", "log-loss", 10),
-    ("auc", "AUC", 8),
-    ("accuracy", "accuracy", 10),
-    ("normalized_entropy", "norm. entropy", 15),
-    ("calibration", "calibration", 13),
-)
-"""Columns of the table of experts, behind name and kind."""
+COUNTS: Columns = (("records", "records", 13), ("records_per_second", "records/s", 11))
+
+CHECKPOINT: dict[str, Columns] = {
+    "click": (
+        *COUNTS,
+        ("log_loss", "log-loss", 10),
+        ("log_loss_since", "since last", 12),
+        ("auc", "AUC", 8),
+        ("click_rate", "click rate", 12),
+    ),
+    "multiclass": (
+        *COUNTS,
+        ("log_loss", "log-loss", 10),
+        ("log_loss_since", "since last", 12),
+        ("accuracy", "accuracy", 10),
+        ("accuracy_since", "since last", 12),
+    ),
+    "regression": (
+        *COUNTS,
+        ("mae", "MAE", 11),
+        ("mae_since", "since last", 12),
+        ("rmse", "RMSE", 11),
+        ("rmse_since", "since last", 12),
+        ("label_mean", "mean label", 12),
+    ),
+}
+"""Columns of the progress table for each task."""
+
+EXPERT: dict[str, Columns] = {
+    "click": (
+        ("log_loss", "log-loss", 10),
+        ("auc", "AUC", 8),
+        ("accuracy", "accuracy", 10),
+        ("normalized_entropy", "norm. entropy", 15),
+        ("calibration", "calibration", 13),
+    ),
+    "multiclass": (
+        ("log_loss", "log-loss", 10),
+        ("accuracy", "accuracy", 10),
+        ("normalized_entropy", "norm. entropy", 15),
+    ),
+    "regression": (("mae", "MAE", 11), ("rmse", "RMSE", 11)),
+}
+"""Columns of the table of experts for each task, behind name and kind."""
+
+ERRORS = ("mae", "mae_since", "rmse", "rmse_since", "label_mean", "label_mean_since")
+"""Figures in units of the label, of any size."""
+
+SOME = 10
+"""Classes whose shares are told."""
+
+
+def _task(scores: Mapping[str, Any]) -> str:
+    """Return the task that figures are of."""
+    if "mae" in scores:
+        return "regression"
+    return "multiclass" if "classes" in scores or "accuracy_since" in scores else "click"
 
 
 def _number(key: str, value: Any) -> str:
@@ -51,9 +93,21 @@ def _number(key: str, value: Any) -> str:
         return "-"
     if key in ("records", "records_per_second"):
         return f"{value:,.0f}"
+    if key in ERRORS:
+        # Six digits and no more: minutes, prices and populations in one width.
+        return (
+            f"{value:.{max(0, min(4, 5 - _digits(value)))}f}"
+            if abs(value) < 1e7
+            else f"{value:.4e}"
+        )
     if key == "log_loss" or key == "log_loss_since":
         return f"{value:.5f}"
     return f"{value:.4f}"
+
+
+def _digits(value: float) -> int:
+    """Return the number of digits before the point, less one."""
+    return max(0, math.floor(math.log10(max(abs(value), 1.0))))
 
 
 class QuietReport:
@@ -127,7 +181,7 @@ class TableReport:
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Draw a line of the table."""
-        columns = _fitting(CHECKPOINT, self._width())
+        columns = _fitting(CHECKPOINT[_task(scores)], self._width())
         if not self._headed:
             self._headed = True
             head = "".join(f"{heading:>{width}}" for _, heading, width in columns)
@@ -169,11 +223,13 @@ class TableReport:
         self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
         if scores["out_of_order"]:
             self._line(f"{scores['out_of_order']:,} records are older than one before them")
-        if not scores["experts"] or _number("", scores["log_loss"]) == "-":
+        task = _task(scores)
+        key = EXPERT[task][0][0]
+        if not scores["experts"] or _number("", scores[key]) == "-":
             return
-        self._line(f"click rate {_number('click_rate', scores['click_rate'])}")
+        self._line(_of_labels(task, scores))
         names = max(len("expert"), *(len(name) for name in scores["experts"]))
-        columns = _fitting(EXPERT, self._width() - names - 12)
+        columns = _fitting(EXPERT[task], self._width() - names - 12)
         head = f"{'expert':{names}}  {'kind':10}"
         self._line("")
         self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
@@ -206,9 +262,19 @@ class TableReport:
             return shutil.get_terminal_size().columns
 
 
-def _fitting(
-    columns: tuple[tuple[str, str, int], ...], room: int
-) -> tuple[tuple[str, str, int], ...]:
+def _of_labels(task: str, scores: Mapping[str, Any]) -> str:
+    """Return a line about the labels, whatever predicts them."""
+    if task == "click":
+        return f"click rate {_number('click_rate', scores['click_rate'])}"
+    if task == "regression":
+        return f"mean label {_number('label_mean', scores['label_mean'])}"
+    shares = sorted(scores["classes"].items(), key=lambda item: -item[1])
+    told = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SOME])
+    more = f" and {len(shares) - SOME} more" if len(shares) > SOME else ""
+    return f"classes: {told}{more}"
+
+
+def _fitting(columns: Columns, room: int) -> Columns:
     """Return the columns from the left that fit into ``room`` characters, one at least."""
     end = 0
     for count, (_, _, width) in enumerate(columns):

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from onlinestack.block import Block
 from onlinestack.io.arrow import feature_array
 from onlinestack.io.batch import Batch, Position, Reject
-from onlinestack.io.columns import decode_label, decode_time, decode_weight
+from onlinestack.io.columns import (
+    decode_class,
+    decode_label,
+    decode_number,
+    decode_time,
+    decode_weight,
+)
 from onlinestack.io.reader import Bad, Job, Stretch
 from onlinestack.io.schema import Schema
 from onlinestack.io.values import as_text
@@ -49,6 +55,9 @@ def assemble(job: Job, schema: Schema, wanted: list[str], source: str) -> tuple[
     reasons: dict[int, str] = {}
     label = np.full(n, np.nan, np.float32)
     weight = np.ones(n, np.float32)
+    classes: Any = None
+    if schema.target == "name":
+        classes = pa.nulls(n, pa.large_string())
     time: NDArray[np.int64] | None = None
     if schema.time is not None and (column := columns[schema.time]) is not None:
         time, hour, weekday, bad = decode_time(column, schema.time_format)
@@ -58,8 +67,14 @@ def assemble(job: Job, schema: Schema, wanted: list[str], source: str) -> tuple[
         weight, bad = decode_weight(column)
         reasons |= bad
     if schema.label is not None and (column := columns[schema.label]) is not None:
-        label, bad = decode_label(column, schema.positive)
-        reasons |= bad
+        if schema.target == "name":
+            classes = decode_class(column)
+        elif schema.target == "number":
+            label, bad = decode_number(column)
+            reasons |= bad
+        else:
+            label, bad = decode_label(column, schema.positive)
+            reasons |= bad
     id = columns[schema.id] if schema.id is not None else None
     batch = Batch(
         row=row,
@@ -76,6 +91,9 @@ def assemble(job: Job, schema: Schema, wanted: list[str], source: str) -> tuple[
         rejects=[],
         read=stretch.read,
         position=position,
+        classes=classes,
+        path=source,
+        texts=stretch.text,
     )
     lost = list(stretch.bad)
     if reasons:
@@ -102,6 +120,7 @@ def _drop(batch: Batch, rows: list[int]) -> None:
     batch.columns = [column.filter(mask) for column in batch.columns]
     batch.id = None if batch.id is None else batch.id.filter(mask)
     batch.time = None if batch.time is None else batch.time[keep]
+    batch.classes = None if batch.classes is None else batch.classes.filter(mask)
 
 
 def _parsed(stretch: Stretch, position: Position, source: str) -> Batch:
@@ -119,4 +138,6 @@ def _parsed(stretch: Stretch, position: Position, source: str) -> Batch:
         rejects=[Reject(b.number, source, b.number + 1, b.reason, b.text) for b in stretch.bad],
         read=stretch.read,
         position=position,
+        path=source,
+        texts=stretch.text,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypedDict
 
@@ -62,7 +63,8 @@ class Batch:
     row
         ``int64[n]``: number of the record in the run, from 0, rejected ones counted.
     label
-        ``float32[n]``: 1 for a click, 0 for none, NaN for no label.
+        ``float32[n]``: 1 for a click, 0 for none, or the number that was to be read; NaN for no
+        label.
     weight
         ``float32[n]``: importance.
     initial
@@ -81,6 +83,14 @@ class Batch:
         Records of the source consumed: ``n + len(rejects)``. The batch may hold rejects alone.
     position
         Where the source stands before the batch.
+    classes
+        Names of classes instead of labels, ``string[n]``, null for no label; else None.
+    path
+        File the records are from.
+    texts
+        Returns the texts of records given by their numbers from ``begin`` on; None if not known.
+    begin
+        Number in the run of the first record of the stretch that the batch is cut from.
     """
 
     row: NDArray[np.int64]
@@ -94,6 +104,10 @@ class Batch:
     rejects: list[Reject]
     read: int
     position: Position
+    classes: pa.Array | None = None
+    path: str = ""
+    texts: Callable[[list[int]], list[str]] | None = None
+    begin: int = 0
 
     @property
     def n(self) -> int:
@@ -135,7 +149,63 @@ class Batch:
             features=None if self.features is None else self.features.rows(start, stop),
             id=None if self.id is None else self.id.slice(start, size),
             time=None if self.time is None else self.time[start:stop],
+            classes=None if self.classes is None else self.classes.slice(start, size),
             rejects=[r for r in self.rejects if base + first <= r.row < base + last],
             read=last - first,
             position=position,
         )
+
+    def coded(self, label: NDArray[np.float32], reasons: Mapping[int, str]) -> Batch:
+        """Return the batch with other labels, some of its records moved to the rejects.
+
+        Parameters
+        ----------
+        label
+            ``float32[n]``: the labels.
+        reasons
+            Why a record can not be learned, by its place in the batch.
+        """
+        if not reasons:
+            return replace(self, label=label, classes=None)
+        rows = sorted(reasons)
+        numbers = self.row[rows].tolist()
+        texts = [""] * len(rows)
+        if self.texts is not None:
+            texts = self.texts([number - self.begin for number in numbers])
+        to_file = self.position["record"] - self.position["row"] + 1
+        lost = [
+            Reject(number, self.path, number + to_file, reasons[row], text)
+            for row, number, text in zip(rows, numbers, texts, strict=True)
+        ]
+        keep = np.ones(self.n, np.bool_)
+        keep[rows] = False
+        mask = pa.array(keep)
+        return replace(
+            self,
+            row=self.row[keep],
+            label=label[keep],
+            weight=self.weight[keep],
+            initial=self.initial[keep],
+            columns=[column.filter(mask) for column in self.columns],
+            features=None if self.features is None else _only(self.features, keep),
+            id=None if self.id is None else self.id.filter(mask),
+            time=None if self.time is None else self.time[keep],
+            classes=None,
+            rejects=sorted([*self.rejects, *lost]),
+        )
+
+
+def _only(block: Block, keep: NDArray[np.bool_]) -> Block:
+    """Return the records of Vowpal Wabbit text that a mask keeps, over the same pool."""
+    return Block(
+        block.label[keep],
+        block.weight[keep],
+        block.initial[keep],
+        block.row[keep],
+        block.index,
+        block.value,
+        block.names[keep],
+        block.start[keep],
+        block.stop[keep],
+        block.numbers[keep],
+    )

@@ -1,5 +1,7 @@
 """Decoding of the columns that are no features: label and weight here, time in ``io/times.py``.
 
+A label is read as a click, as a number or as the name of a class, whichever the task asks for.
+
 Whole Arrow columns become numpy arrays. Numbers and well-formed text are decoded in bulk;
 whatever refuses that is split in halves until only the odd values remain, and those are read one
 by one. Both ways give the same result, so the size of a block changes nothing.
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onlinestack.io.times import NOT_A_TIME, decode_time
@@ -35,11 +38,20 @@ from onlinestack.io.values import (
     shown,
 )
 
-__all__ = ["NOT_A_TIME", "canonical", "decode_label", "decode_time", "decode_weight"]
+__all__ = [
+    "NOT_A_TIME",
+    "canonical",
+    "decode_class",
+    "decode_label",
+    "decode_number",
+    "decode_time",
+    "decode_weight",
+]
 
 _CLICK = {"1": 1.0, "true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0}
 _NO_CLICK = {"0": 0.0, "-1": 0.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
 _LABEL_WORDS = _CLICK | _NO_CLICK
+_MISSING = r"^([nN][aA][nN])?$"
 
 
 # ---------------------------------------------------------------------------------------- label
@@ -48,7 +60,8 @@ _LABEL_WORDS = _CLICK | _NO_CLICK
 def decode_label(array: Any, positive: str | None = None) -> tuple[NDArray[np.float32], Bad]:
     """Read a label column as clicks (1) and no clicks (0).
 
-    Use it on the label column of any source but Vowpal Wabbit text, whose labels keep their value.
+    Use it where clicks are to be predicted, on any source but Vowpal Wabbit text, whose parser
+    reads labels itself.
 
     Parameters
     ----------
@@ -120,6 +133,83 @@ def _bad_label(text: str | None) -> str:
         f"label {shown(text)} is neither 0/1, -1/1, true/false nor yes/no; "
         "name the value of a click with --positive"
     )
+
+
+def decode_number(array: Any) -> tuple[NDArray[np.float32], Bad]:
+    """Read a label column as numbers: whatever a float32 can hold.
+
+    Parameters
+    ----------
+    array
+        Arrow array of any type, length n. Text columns may be binary; truth values are 0 and 1.
+
+    Returns
+    -------
+    ``float32[n]``, NaN where there is no label, and the reason for each row that is bad.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> label, bad = decode_number(pa.array(["-2.5", "", "many"]))
+    >>> label.tolist(), bad
+    ([-2.5, nan, nan], {2: "label 'many' is not a finite number"})
+    """
+    array = flat(array)
+    kind = array.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        number = float64(array)
+        label, good = _finite(number)
+        rows = np.flatnonzero(~good).tolist()
+        return label, {row: _bad_number(canonical(number[row])) for row in rows}
+    return halve(as_text(array), _numbers_at_once, _numbers_one_by_one)
+
+
+def _finite(number: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return numbers as float32, NaN for those that are bad, and which are not."""
+    with np.errstate(over="ignore"):
+        label = number.astype(np.float32)
+    good = np.isfinite(label) | np.isnan(number)
+    return np.where(good, label + np.float32(0), np.float32(np.nan)), good
+
+
+def _numbers_at_once(text: pa.Array) -> tuple[NDArray[np.float32], Bad] | None:
+    number = cast(text, pa.float64())
+    if number is None:
+        return None
+    label, good = _finite(float64(number))
+    return (label, {}) if good.all() else None
+
+
+def _numbers_one_by_one(text: pa.Array) -> tuple[NDArray[np.float32], Bad]:
+    number = np.full(len(text), np.nan)
+    for row, word in enumerate(text.to_pylist()):
+        if word is not None and word.strip():
+            known = parse_number(word)
+            number[row] = math.inf if known is None else known
+    label, good = _finite(number)
+    return label, {row: _bad_number(text[row].as_py()) for row in np.flatnonzero(~good).tolist()}
+
+
+def _bad_number(text: str | None) -> str:
+    return f"label {shown(text)} is not a finite number"
+
+
+def decode_class(array: Any) -> pa.Array:
+    """Return a label column as names of classes: one spelling a value, null where there is none.
+
+    Parameters
+    ----------
+    array
+        Arrow array of any type, length n. Blanks around a name do not count.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> decode_class(pa.array(["cat", " dog ", "", None])).to_pylist()
+    ['cat', 'dog', None, None]
+    """
+    text = pc.utf8_trim_whitespace(as_text(flat(array)))
+    return pc.if_else(pc.match_substring_regex(text, _MISSING), None, text)
 
 
 # --------------------------------------------------------------------------------------- weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 
 from onlinestack.io.values import as_text, flat
 
-__all__ = ["csv_header", "csv_lines", "json_lines"]
+__all__ = ["COLUMNS", "csv_header", "csv_lines", "json_lines"]
+
+COLUMNS = ("label", "p")
+"""Names of the values of a prediction, unless others are given."""
 
 _FEW = 16  # up to this many records Arrow's calls cost more than Python's loop
 _CSV_ODD = '[",\r\n]'
 _JSON_ODD = r'[\x00-\x1f"\\]'
 
 
-def csv_header(with_id: bool) -> bytes:
+def csv_header(with_id: bool, columns: Sequence[str] = COLUMNS) -> bytes:
     """Return the first line of a CSV file of predictions."""
-    return b"row,id,label,p\n" if with_id else b"row,label,p\n"
+    return ",".join(["row", *(["id"] if with_id else []), *columns]).encode() + b"\n"
 
 
-def csv_lines(
-    row: NDArray[np.int64], id: Any, label: NDArray[np.float32], p: NDArray[np.float32]
-) -> memoryview:
-    """Return one CSV line a record: row, id, label, p.
+def csv_lines(row: NDArray[np.int64], id: Any, *values: Any) -> memoryview:
+    """Return one CSV line a record: row, id, then the values: label, p or the like.
 
     Parameters
     ----------
@@ -37,10 +38,10 @@ def csv_lines(
         ``int64[n]``: number of the record in the run.
     id
         Arrow array of length n, or None for no such column. Quoted only where CSV needs it.
-    label
-        ``float32[n]``: whole ones print as integers, NaN as nothing.
-    p
-        ``float32[n]``: printed with the fewest digits that give the same float32 back.
+    values
+        Columns of length n, the label first. ``float32[n]``: printed with the fewest digits that
+        give the same float32 back, whole ones as integers, NaN as nothing for a label. Arrow
+        arrays are texts; null prints as nothing.
 
     Examples
     --------
@@ -51,18 +52,30 @@ def csv_lines(
     1,"b,c",,1e-7
     """
     if len(row) <= _FEW:
-        return _few_csv_lines(row, id, label, p)
-    parts = [_integers(row), ","]
+        return _few_csv_lines(row, id, values)
+    parts = [_integers(row)]
     if id is not None:
-        parts += [_spelled(id, _CSV_ODD, _quoted).fill_null(""), ","]
-    parts += [_floats(label).fill_null(""), ",", _floats(p).fill_null("nan"), "\n"]
-    return _joined(parts)
+        parts += [",", _spelled(id, _CSV_ODD, _quoted).fill_null("")]
+    for place, value in enumerate(values):
+        parts.append(",")
+        if isinstance(value, np.ndarray):
+            parts.append(_floats(value).fill_null("" if place == 0 else "nan"))
+        else:
+            parts.append(_spelled(value, _CSV_ODD, _quoted).fill_null(""))
+    return _joined([*parts, "\n"])
 
 
 def json_lines(
-    row: NDArray[np.int64], id: Any, label: NDArray[np.float32], p: NDArray[np.float32]
+    row: NDArray[np.int64], id: Any, *values: Any, columns: Sequence[str] = COLUMNS
 ) -> memoryview:
-    """Return one JSON object a line for each record; parameters as for ``csv_lines``.
+    """Return one JSON object a line for each record.
+
+    Parameters
+    ----------
+    row, id, values
+        As for ``csv_lines``.
+    columns
+        Names of the values.
 
     Examples
     --------
@@ -72,46 +85,58 @@ def json_lines(
     b'{"row":0,"id":7,"label":1,"p":0.1}'
     """
     if len(row) <= _FEW:
-        return _few_json_lines(row, id, label, p)
+        return _few_json_lines(row, id, values, columns)
     parts = ['{"row":', _integers(row)]
     if id is not None:
         parts.append(',"id":')
         if pa.types.is_integer(id.type):
             parts.append(flat(id).cast(pa.large_string()).fill_null("null"))
         else:
-            text = _spelled(id, _JSON_ODD, lambda value: _json(value)[1:-1])
-            parts.append(_concatenated(['"', text, '"']).fill_null("null"))
-    parts += [',"label":', _floats(label).fill_null("null")]
-    parts += [',"p":', _floats(_finite(p)).fill_null("null"), "}\n"]
-    return _joined(parts)
+            parts.append(_json_texts(id))
+    for name, value in zip(columns, values, strict=True):
+        parts.append(f',"{name}":')
+        if isinstance(value, np.ndarray):
+            parts.append(_floats(_finite(value)).fill_null("null"))
+        else:
+            parts.append(_json_texts(value))
+    return _joined([*parts, "}\n"])
 
 
-def _few_csv_lines(
-    row: NDArray[np.int64], id: Any, label: NDArray[np.float32], p: NDArray[np.float32]
-) -> memoryview:
+def _json_texts(values: Any) -> pa.Array:
+    text = _spelled(values, _JSON_ODD, lambda value: _json(value)[1:-1])
+    return _concatenated(['"', text, '"']).fill_null("null")
+
+
+def _few_csv_lines(row: NDArray[np.int64], id: Any, values: Sequence[Any]) -> memoryview:
     """Do as ``csv_lines``, record by record: the quicker way for a single one."""
     columns = [[str(number) for number in row.tolist()]]
-    if id is not None:
-        odd = re.compile(_CSV_ODD)
-        texts = [text or "" for text in as_text(flat(id)).to_pylist()]
-        columns.append([_quoted(text) if odd.search(text) else text for text in texts])
-    columns.append([text or "" for text in _floats(label).to_pylist()])
-    columns.append([text or "nan" for text in _floats(p).to_pylist()])
+    odd = re.compile(_CSV_ODD)
+    for place, value in enumerate([id, *values]):
+        if isinstance(value, np.ndarray):
+            nothing = "" if place == 1 else "nan"
+            columns.append([text or nothing for text in _floats(value).to_pylist()])
+        elif value is not None:
+            texts = [text or "" for text in as_text(flat(value)).to_pylist()]
+            columns.append([_quoted(text) if odd.search(text) else text for text in texts])
     lines = [",".join(parts) + "\n" for parts in zip(*columns, strict=True)]
     return memoryview("".join(lines).encode())
 
 
 def _few_json_lines(
-    row: NDArray[np.int64], id: Any, label: NDArray[np.float32], p: NDArray[np.float32]
+    row: NDArray[np.int64], id: Any, values: Sequence[Any], names: Sequence[str]
 ) -> memoryview:
     """Do as ``json_lines``, record by record."""
     columns = {"row": [str(number) for number in row.tolist()]}
-    if id is not None:
-        whole = pa.types.is_integer(id.type)
-        texts = (flat(id).cast(pa.large_string()) if whole else as_text(flat(id))).to_pylist()
-        columns["id"] = [_json(text) if text and not whole else text or "null" for text in texts]
-    columns["label"] = [text or "null" for text in _floats(label).to_pylist()]
-    columns["p"] = [text or "null" for text in _floats(_finite(p)).to_pylist()]
+    for name, value in zip(["id", *names], [id, *values], strict=True):
+        if isinstance(value, np.ndarray):
+            texts = _floats(_finite(value)).to_pylist()
+            columns[name] = [text or "null" for text in texts]
+        elif value is not None:
+            whole = name == "id" and pa.types.is_integer(value.type)
+            texts = flat(value).cast(pa.large_string()) if whole else as_text(flat(value))
+            columns[name] = [
+                _json(text) if text and not whole else text or "null" for text in texts.to_pylist()
+            ]
     lines = [
         "{"
         + ",".join(f'"{name}":{part}' for name, part in zip(columns, parts, strict=True))

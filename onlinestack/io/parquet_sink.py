@@ -6,7 +6,7 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from onlinestack.atomic import replacing, temporary_name, write_all
+from onlinestack.io.lines import COLUMNS
 from onlinestack.io.sink_base import Position, Sink, resumes, worded
 from onlinestack.io.values import as_text, flat
 
@@ -23,7 +24,6 @@ __all__ = ["ParquetSink"]
 _MARK = b"onlinestack.predictions"
 _GROUP = 1 << 16  # records of a row group
 _SMALL = 256  # blocks that wait for their row group before they are made one
-_BARE = {"row": pa.int64(), "label": pa.float32(), "p": pa.float32()}
 
 
 class ParquetSink(Sink):
@@ -34,8 +34,11 @@ class ParquetSink(Sink):
     resumed run takes away the parts behind its position and goes on with the next number.
     """
 
-    def __init__(self, path: str, *, resume: Position | None = None) -> None:
+    def __init__(
+        self, path: str, *, resume: Position | None = None, columns: Sequence[str] = COLUMNS
+    ) -> None:
         self._path = path
+        self._columns = tuple(columns)
         self._mark = os.path.basename(path).encode()
         self._parts = int(resume["parts"]) if resume and resumes(path, resume) else 0
         self._schema: pa.Schema | None = None
@@ -52,13 +55,7 @@ class ParquetSink(Sink):
             self._take_away()
             self._part = self._begin()
 
-    def write(
-        self,
-        row: NDArray[np.int64],
-        id: pa.Array | None,
-        label: NDArray[np.float32],
-        p: NDArray[np.float32],
-    ) -> None:
+    def write(self, row: NDArray[np.int64], id: pa.Array | None, *values: Any) -> None:
         """Append records."""
         if not len(row):
             return
@@ -67,8 +64,12 @@ class ParquetSink(Sink):
             plain = flat(id)
             whole = pa.types.is_integer(plain.type)
             columns["id"] = plain if whole else as_text(plain).cast(pa.string())
-        columns["label"] = pa.array(label, pa.float32(), mask=np.isnan(label))
-        columns["p"] = pa.array(p, pa.float32())
+        for place, (name, value) in enumerate(zip(self._columns, values, strict=True)):
+            if isinstance(value, np.ndarray):
+                unknown = np.isnan(value) if place == 0 else None
+                columns[name] = pa.array(value, pa.float32(), mask=unknown)
+            else:
+                columns[name] = as_text(flat(value)).cast(pa.string())
         if self._schema is None:
             self._schema = self._marked({name: c.type for name, c in columns.items()})
         if id is None and "id" in self._schema.names:
@@ -135,7 +136,8 @@ class ParquetSink(Sink):
 
     def _put(self, count: int) -> None:
         """Write the first of the waiting records."""
-        schema = self._schema or self._marked(_BARE)
+        bare = {"row": pa.int64(), **dict.fromkeys(self._columns, pa.float32())}
+        schema = self._schema or self._marked(bare)
         table = pa.concat_tables([schema.empty_table(), *self._waiting])
         with worded("predictions", self._path):
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ __all__ = [
     "Kind",
     "Schema",
     "SchemaError",
+    "Target",
     "arrow_kind",
     "infer_schema",
     "list_names",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Kind = Literal["number", "category", "text"]
+Target = Literal["click", "number", "name", "raw"]
 
 # A number as a program prints it. Everything else that could be read as one stays a word: 007,
 # 1e5, 0x1f, and digit strings too long for a float to hold, which are identifiers. The exponent
@@ -83,6 +85,9 @@ class Schema:
         Name of the column of importance weights.
     ignore
         Names of columns left out.
+    target
+        What labels are: ``"click"``, any ``"number"``, the ``"name"`` of a class, or, in Vowpal
+        Wabbit text, ``"raw"``: whatever was written.
 
     Examples
     --------
@@ -99,6 +104,7 @@ class Schema:
     time_format: str | None = None
     weight: str | None = None
     ignore: tuple[str, ...] = ()
+    target: Target = "click"
 
     @property
     def roles(self) -> dict[str, str]:
@@ -133,6 +139,10 @@ class Schema:
                     f"field {name!r} has the kind {kind!r}, expected one of "
                     f"{', '.join(get_args(Kind))}."
                 )
+        if values.get("target", "click") not in get_args(Target):
+            raise SchemaError(
+                f"labels are {values['target']!r}, expected one of {', '.join(get_args(Target))}."
+            )
         ordered = tuple(Field(name, fields[name]) for name in sorted(fields))
         rest = {key: value for key, value in values.items() if key != "fields"}
         return cls(ordered, **{**rest, "ignore": tuple(rest.get("ignore", ()))})
@@ -259,6 +269,7 @@ def infer_schema(
     numeric: Sequence[str] = (),
     text: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    target: Literal["click", "number", "class"] = "click",
     source: str = "the source",
 ) -> Schema:
     """Return the schema of columns whose kinds were inferred, after the user's own word.
@@ -273,6 +284,9 @@ def infer_schema(
         Names of columns whose kind is set, not inferred.
     ignore
         Names of columns left out.
+    target
+        How the label is read; ``"class"`` is ``"number"`` for a column of numbers, else ``"name"``,
+        and the label may be listed in ``categorical``, too.
     source
         What to call the source in an error.
 
@@ -322,4 +336,9 @@ def infer_schema(
                 )
             features[name] = "category"
     fields = tuple(Field(name, features[name]) for name in sorted(features))
-    return Schema(fields, label, positive, id, time, time_format, weight, tuple(ignore))
+    labels: Target = "number"
+    if target == "click" or (
+        target == "class" and label and wanted.get(label, kinds[label]) != "number"
+    ):
+        labels = "click" if target == "click" else "name"
+    return replace(schema, fields=fields, target=labels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from onlinestack.io.lines import csv_header, csv_lines, json_lines
+from onlinestack.io.lines import COLUMNS, csv_header, csv_lines, json_lines
 from onlinestack.io.parquet_sink import ParquetSink
 from onlinestack.io.sink_base import Position, Sink, Tail
 
@@ -36,18 +36,15 @@ __all__ = [
 class CsvSink(Sink):
     """Predictions as CSV with a header line, in a file or on standard output."""
 
-    def __init__(self, path: str, *, resume: Position | None = None) -> None:
+    def __init__(
+        self, path: str, *, resume: Position | None = None, columns: Sequence[str] = COLUMNS
+    ) -> None:
         self._tail = Tail(path, "predictions", resume)
+        self._columns = tuple(columns)
         # A new process's standard output is a new stream, and starts with a header.
         self._id: bool | None = resume["id"] if resume and self._tail.size else None
 
-    def write(
-        self,
-        row: NDArray[np.int64],
-        id: pa.Array | None,
-        label: NDArray[np.float32],
-        p: NDArray[np.float32],
-    ) -> None:
+    def write(self, row: NDArray[np.int64], id: pa.Array | None, *values: Any) -> None:
         """Append records."""
         if not len(row):
             return
@@ -59,7 +56,7 @@ class CsvSink(Sink):
             id = None
         elif id is None:
             id = pa.nulls(len(row), pa.large_string())
-        self._tail.write(self._lines(row, id, label, p))
+        self._tail.write(self._lines(row, id, *values))
 
     def flush(self) -> None:
         """Do nothing: each block goes to the system at once."""
@@ -77,7 +74,7 @@ class CsvSink(Sink):
         self._tail.close()
 
     def _header(self, with_id: bool) -> bytes:
-        return csv_header(with_id)
+        return csv_header(with_id, self._columns)
 
     def _lines(self, *columns: Any) -> memoryview:
         return csv_lines(*columns)
@@ -90,14 +87,19 @@ class JsonlSink(CsvSink):
         return b""
 
     def _lines(self, *columns: Any) -> memoryview:
-        return json_lines(*columns)
+        return json_lines(*columns, columns=self._columns)
 
 
 SINKS: dict[str, type[Sink]] = {".csv": CsvSink, ".jsonl": JsonlSink, ".parquet": ParquetSink}
 """Class of each suffix; ``-`` and devices are CSV."""
 
 
-def open_sink(path: str | os.PathLike[str], *, resume: Position | None = None) -> Sink:
+def open_sink(
+    path: str | os.PathLike[str],
+    *,
+    resume: Position | None = None,
+    columns: Sequence[str] = COLUMNS,
+) -> Sink:
     """Open a place for predictions, in the format its suffix names.
 
     Parameters
@@ -107,6 +109,8 @@ def open_sink(path: str | os.PathLike[str], *, resume: Position | None = None) -
     resume
         What ``position`` returned in the run to go on with. Default None: the file starts anew;
         so it does when the position is one of another file.
+    columns
+        Names of what is written beside row and id, the label first.
 
     Raises
     ------
@@ -126,7 +130,7 @@ def open_sink(path: str | os.PathLike[str], *, resume: Position | None = None) -
     name = os.fspath(path)
     suffix = Path(name).suffix.lower()
     if name == "-" or (os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))):
-        return CsvSink(name, resume=resume)
+        return CsvSink(name, resume=resume, columns=columns)
     if suffix not in SINKS:
         near = difflib.get_close_matches(suffix, SINKS, 1)
         hint = f" (did you mean {Path(name).with_suffix(near[0]).name!r}?)" if near else ""
@@ -134,7 +138,7 @@ def open_sink(path: str | os.PathLike[str], *, resume: Position | None = None) -
             f"predictions cannot be written to {name!r}: its name must end in "
             f".csv, .jsonl or .parquet{hint}, or be - for standard output"
         )
-    return SINKS[suffix](name, resume=resume)  # type: ignore[call-arg]
+    return SINKS[suffix](name, resume=resume, columns=columns)  # type: ignore[call-arg]
 
 
 class RejectLike(Protocol):

@@ -24,20 +24,14 @@ Position = Mapping[str, Any]
 
 
 class Sink(ABC):
-    """A place for predictions: columns row, id (only if records have one), label, p.
+    """A place for predictions: columns row, id (only if records have one), and those named.
 
     The first block with records decides whether there is an id column. Sinks are context
     managers; what was written before an error is kept.
     """
 
     @abstractmethod
-    def write(
-        self,
-        row: NDArray[np.int64],
-        id: pa.Array | None,
-        label: NDArray[np.float32],
-        p: NDArray[np.float32],
-    ) -> None:
+    def write(self, row: NDArray[np.int64], id: pa.Array | None, *values: Any) -> None:
         """Append records.
 
         Parameters
@@ -46,10 +40,9 @@ class Sink(ABC):
             ``int64[n]``: number of the record in the run.
         id
             Arrow array of length n, or None.
-        label
-            ``float32[n]``: NaN where it is not known.
-        p
-            ``float32[n]``: the prediction.
+        values
+            A column for each name the sink was opened with, the label first: ``float32[n]``, NaN
+            where a label is not known, or Arrow arrays of texts.
 
         Raises
         ------

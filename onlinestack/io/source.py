@@ -18,7 +18,14 @@ from typing import Any, Literal
 from onlinestack.io.assemble import assemble
 from onlinestack.io.batch import Batch, Position, Reject
 from onlinestack.io.reader import Reader, SourceError, ahead, called
-from onlinestack.io.schema import Kind, Schema, SchemaError, infer_schema, list_names, nearest
+from onlinestack.io.schema import (
+    Kind,
+    Schema,
+    SchemaError,
+    infer_schema,
+    list_names,
+    nearest,
+)
 
 __all__ = ["FORMATS", "Batch", "Position", "Reject", "Source", "SourceError", "open_source"]
 
@@ -182,6 +189,7 @@ class Source:
         """Give a batch, whose rows count from 0, its place in the run."""
         batch.position.update({"record": record, "row": row})
         batch.row += row
+        batch.begin = row
         batch.rejects = [
             reject._replace(row=reject.row + row, position=reject.position + record)
             for reject in batch.rejects
@@ -279,7 +287,7 @@ def open_source(
     no_header: bool = False,
     columns: Sequence[str] | None = None,
     schema: Schema | None = None,
-    target: Literal["click", "raw"] = "click",
+    target: Literal["click", "number", "class", "raw"] = "click",
     batch_size: int = 1 << 17,
     needs_label: bool = True,
 ) -> Source:
@@ -308,8 +316,10 @@ def open_source(
     schema
         The schema of a model to go on with. Roles given here go before its own; kinds are its.
     target
-        Vowpal Wabbit text: ``"click"`` maps labels above 0 to 1 and others to 0, ``"raw"`` keeps
-        them.
+        What labels are. ``"click"``: click or no click; in Vowpal Wabbit text those above 0 are
+        clicks. ``"number"``: any finite number. ``"class"``: one of several classes, whole numbers
+        from 1 on in a column of numbers and in Vowpal Wabbit text, else names. ``"raw"``, only
+        for Vowpal Wabbit text: as written, negative importances included.
     batch_size
         Most records of a batch; results do not depend on it.
     needs_label
@@ -344,6 +354,15 @@ def open_source(
         raise SourceError(f"batch_size is {batch_size}; give 1 or more.")
     formats = {path: _format(path, format) for path in names}
     kinds = set(formats.values())
+    if target not in ("click", "number", "class", "raw"):
+        raise SourceError(f"target is {target!r}; give click, number, class or raw.")
+    if target == "raw" and kinds != {"vw"}:
+        raise SourceError("target 'raw' is for Vowpal Wabbit text; give 'number' or 'class'.")
+    if positive is not None and target != "click":
+        raise SchemaError(
+            f"positive={positive!r} names the label of a click, but labels are read as {target}; "
+            "leave positive out."
+        )
     if "vw" in kinds and len(kinds) > 1:
         raise SourceError("Vowpal Wabbit text can not be read in one run with other formats.")
     given = {
@@ -366,7 +385,9 @@ def open_source(
                     f"{name} names a column, but Vowpal Wabbit text has none: label, weight and "
                     f"tag stand in each line; leave {name} out."
                 )
-        return Source(names, open_reader, Schema(), opened, batch_size, needs_label, True)
+        plain = Schema(target="number" if target == "class" else target)
+        return Source(names, open_reader, plain, opened, batch_size, needs_label, True)
+    label_target = "click" if target == "raw" else target
     try:
         head = 0
         while not opened[head].names and head + 1 < len(names):
@@ -376,9 +397,16 @@ def open_source(
         if schema is not None:
             made = _with_roles(schema, given, sets)
         elif not found.names:
-            made = Schema((), label, positive, id, time, time_format, weight, tuple(ignore))
+            made = infer_schema({}, target=label_target)
+            made = replace(made, **given, ignore=tuple(ignore))  # type: ignore[arg-type]
         else:
-            made = infer_schema(found.kinds(), **given, **sets, source=called(names[head]))  # type: ignore[arg-type]
+            made = infer_schema(
+                found.kinds(),
+                **given,  # type: ignore[arg-type]
+                **sets,  # type: ignore[arg-type]
+                target=label_target,
+                source=called(names[head]),
+            )
         source = Source(names, open_reader, made, opened, batch_size, needs_label)
         source.check()
     except BaseException:
@@ -458,7 +486,7 @@ def _open_reader(
     formats: Mapping[str, str],
     no_header: bool,
     columns: Sequence[str] | None,
-    target: Literal["click", "raw"],
+    target: Literal["click", "number", "class", "raw"],
 ) -> Reader:
     """Open a file with the reader of its format."""
     format = formats[path]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from onlinestack.block import Block
 from onlinestack.io.chunks import Chunk, Chunks
 from onlinestack.io.reader import Bad, Job, Stretch, show
 from onlinestack.io.schema import Kind
+from onlinestack.io.vw_arrays import FATAL
 from onlinestack.io.vw_text import VWParser, VWRecords
 
 __all__ = ["VWReader"]
@@ -29,15 +30,22 @@ class VWReader:
     path
         File (also ``.gz`` or ``.zst``), or ``"-"``.
     target
-        ``"click"``: labels above 0 become 1 and others 0; ``"raw"``: as written.
+        ``"click"``: labels above 0 become 1 and others 0; ``"number"``: as written; ``"class"``:
+        whole numbers, no others; ``"raw"``: as written, whatever the importance.
     """
 
-    def __init__(self, path: str, target: Literal["click", "raw"] = "click") -> None:
+    def __init__(
+        self, path: str, target: Literal["click", "number", "class", "raw"] = "click"
+    ) -> None:
         self.path = path
         self.names: tuple[str, ...] = ()
         self._chunks = Chunks(path, None)
         self.live = self._chunks.live
-        self._parser = VWParser(target=target)
+        self._raw = target == "raw"
+        self._parser = VWParser(
+            target="click" if target == "click" else "raw",
+            labels="multiclass" if target == "class" else "simple",
+        )
 
     def kinds(self) -> dict[str, Kind]:
         """Return nothing: there are no columns."""
@@ -66,25 +74,38 @@ class VWReader:
         records = self._parser.parse(chunk.data)
         n = records.block.n
         # Vowpal Wabbit itself takes any importance and learns nothing from those below 0.
-        bad = [] if self._parser.target == "raw" else _bad(records, chunk.data)
+        text = functools.partial(_texts, records, chunk.data)
+        bad = [] if self._raw else _bad(records, text)
         if bad:
             records = _without(records, [number for number, _, _ in bad])
-        return Stretch(chunk.offset, n, columns, bad, done, parsed=records)
+        return Stretch(chunk.offset, n, columns, bad, done, parsed=records, text=text)
 
     def close(self) -> None:
         """Close the file."""
         self._chunks.close()
 
 
-def _bad(records: VWRecords, data: bytes) -> list[Bad]:
-    """Return the records whose importance no learner takes."""
+def _texts(records: VWRecords, data: bytes, numbers: list[int]) -> list[str]:
+    """Return the lines of records given by their numbers in the stretch."""
+    starts = records.offset[numbers].tolist()
+    return [show(data[start : data.find(b"\n", start)]) for start in starts]
+
+
+def _bad(records: VWRecords, text: Callable[[list[int]], list[str]]) -> list[Bad]:
+    """Return the records whose importance or label no learner takes."""
     weight = records.block.weight
-    rows = np.flatnonzero(~((weight >= 0) & np.isfinite(weight))).tolist()
+    label = records.block.label
+    light = ~((weight >= 0) & np.isfinite(weight))
+    wrong = (records.flags & FATAL > 0) | np.isinf(label)
+    rows = np.flatnonzero(light | wrong).tolist()
     found = []
-    for i in rows:
-        start = int(records.offset[i])
-        line = data[start : data.find(b"\n", start)]
-        found.append(Bad(i, f"importance {weight[i]:g} is no finite number from 0", show(line)))
+    for i, line in zip(rows, text(rows), strict=True):
+        reason = f"importance {weight[i]:g} is no finite number from 0"
+        if wrong[i]:
+            reason = "the label is no class number"
+            if np.isinf(label[i]):
+                reason = "the label is not a finite number"
+        found.append(Bad(i, reason, line))
     return found
 
 

@@ -1,0 +1,87 @@
+"""What every estimator of the package shares: its arguments, its clock and its state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onlinestack.engine import Engine, State
+from onlinestack.metrics import Scoreboard
+from onlinestack.task_metrics import ClassBoard, NumberBoard
+from onlinestack.tasks import Classes
+
+__all__ = ["Board", "Estimator"]
+
+Board = Scoreboard | ClassBoard | NumberBoard
+"""Progressive scores of any task."""
+
+
+class Estimator:
+    """Arguments kept as given, parts on an engine, progressive scores, and state as arrays.
+
+    Estimators derive from it and from one of river's classes. They store their arguments under
+    their own names and make the engine when they are started.
+
+    Attributes
+    ----------
+    scoreboard
+        Progressive metrics of the records learned so far; None before the start.
+    classes
+        The classes met so far, where there are several; else None.
+    """
+
+    _engine: Engine | None = None
+    _schema: dict[str, Any] | None = None
+    scoreboard: Board | None = None
+    classes: Classes | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Return the arguments the learner was made with."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments the learner was made with, as scikit-learn's ``clone`` asks."""
+        return self.params
+
+    @property
+    def learned(self) -> int:
+        """Count of labelled records learned."""
+        return 0 if self._engine is None else self._engine.learned
+
+    def _running(self) -> Engine:
+        """Return the engine, started if need be."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Return everything needed to go on as if never stopped, as arrays and JSON."""
+        arrays, meta = self._running().state()
+        arrays = {f"engine/{name}": array for name, array in arrays.items()}
+        meta = {
+            "kind": type(self).__name__,
+            "params": self.params,
+            "schema": self._schema,
+            "engine": meta,
+        }
+        if self.classes is not None:
+            meta["classes"] = self.classes.state()
+        if self.scoreboard is not None:
+            own, meta["scoreboard"] = self.scoreboard.state()
+            arrays.update({f"scoreboard/{name}": array for name, array in own.items()})
+        return arrays, meta
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Take back what `state` returned; the learner must be started for the same schema."""
+
+        def of(part: str) -> dict[str, NDArray[Any]]:
+            prefix = f"{part}/"
+            return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+
+        self._running().restore(of("engine"), meta["engine"])
+        if self.classes is not None:
+            self.classes.restore(meta["classes"])
+        if self.scoreboard is not None:
+            self.scoreboard.restore(of("scoreboard"), meta["scoreboard"])
