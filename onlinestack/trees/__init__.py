@@ -1,4 +1,4 @@
-"""Boosted trees: flat forests, training, the window they learn from, and when they are retrained."""
+"""Boosted trees: flat forests, training, the window they learn from, when they are retrained."""
 
 from __future__ import annotations
 
