@@ -1,6 +1,1 @@
-"""Boosted trees: flat forests, training, the window they learn from, when they are retrained."""
-
-from __future__ import annotations
-
-__all__: list[str] = []
-"""Training pulls in xgboost: import the modules."""
+"""Boosted trees: generations trained on the recent past, flattened so that kernels walk them."""
