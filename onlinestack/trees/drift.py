@@ -17,7 +17,7 @@ ZERO = np.float32(0)
 
 MOST = 10.0
 """Standard deviations that one loss may add: a few rare clicks that crowd together are no drift."""
-COUNT, MEAN, SQUARES, EXCESS, FOUND = 0, 1, 2, 3, 4
+COUNT, MEAN, VARIANCE, EXCESS, FOUND = 0, 1, 2, 3, 4
 
 
 class Detector(Protocol):
@@ -58,6 +58,7 @@ def watch_loss(
     tolerance: Any,
     threshold: Any,
     least: Any,
+    memory: Any,
     sums: Any,
 ) -> None:
     """Test the losses of the rows a tape learns, in its order; see `PageHinkley`.
@@ -70,11 +71,11 @@ def watch_loss(
         Of the block.
     column
         Column of the scores; margins that are not finite are passed over.
-    tolerance, threshold, least
+    tolerance, threshold, least, memory
         Settings of the test, float64.
     sums
-        ``float64[5]``: losses seen, their mean, sum of squares around it, the excess, and 1 once
-        the excess has passed the threshold.
+        ``float64[5]``: losses seen, ``memory`` at most; their mean and variance; the excess; and
+        1 once the excess has passed the threshold.
     """
     for step in range(len(op)):
         r = row[step]
@@ -82,20 +83,20 @@ def watch_loss(
             continue
         loss = np.float64(log_loss(scores[r, column], label[r] > ZERO))
         above = loss - sums[MEAN]
-        if sums[COUNT] >= least and sums[SQUARES] > 0.0:
-            deviations = min(above / np.sqrt(sums[SQUARES] / sums[COUNT]), MOST)
+        if sums[COUNT] >= least and sums[VARIANCE] > 0.0:
+            deviations = min(above / np.sqrt(sums[VARIANCE]), MOST)
             sums[EXCESS] = max(0.0, sums[EXCESS] + deviations - tolerance)
             if sums[EXCESS] > threshold:
                 sums[FOUND] = 1.0
-        sums[COUNT] += 1.0
+        sums[COUNT] = min(sums[COUNT] + 1.0, memory)
         sums[MEAN] += above / sums[COUNT]
-        sums[SQUARES] += above * (loss - sums[MEAN])
+        sums[VARIANCE] += (above * (loss - sums[MEAN]) - sums[VARIANCE]) / sums[COUNT]
 
 
 class PageHinkley:
     """Page's and Hinkley's test on the log-loss, in units of its own standard deviation.
 
-    Each loss is compared with the mean of those before it since the last reset. What it is above,
+    Each loss is compared with the mean of those before it. What it is above,
     in standard deviations (10 at most) and less a tolerance, adds up; the sum never falls below 0,
     and above the threshold it is a drift. In these units the same settings do for rare clicks and
     for frequent ones. Records of weight 0 are not looked at, and other weights do not matter.
@@ -112,6 +113,9 @@ class PageHinkley:
         false alarm each exp(2 tolerance threshold) / (2 tolerance²) records or so.
     least
         Losses seen before the test begins.
+    memory
+        Losses that their mean and variance go back to, about: all of them up to so many, from
+        then on decaying. So the mean follows a learner that still gets better.
 
     References
     ----------
@@ -139,9 +143,11 @@ class PageHinkley:
         tolerance: float = 0.05,
         threshold: float = 150.0,
         least: int = 500,
+        memory: int = 10_000,
     ) -> None:
         self.column = column
-        self.tolerance, self.threshold, self.least = tolerance, threshold, least
+        self.tolerance, self.threshold = tolerance, threshold
+        self.least, self.memory = least, memory
         self._sums = np.zeros(5)
 
     @property
@@ -161,6 +167,7 @@ class PageHinkley:
             float(self.tolerance),
             float(self.threshold),
             float(self.least),
+            float(self.memory),
             self._sums,
         )
 
@@ -247,7 +254,8 @@ class OnDrift:
     """A generation on drift, in addition to those of another schedule.
 
     The detector sees every record, and is asked each ``check`` records whether it found a drift.
-    It begins anew at each cut.
+    It begins anew at a cut for drift; at another it goes on, for little of what is trained on then
+    may be from behind a drift that it has just found, or is about to.
 
     Parameters
     ----------
@@ -294,15 +302,17 @@ class OnDrift:
 
     def should_retrain(self, learned: int, cut: int) -> bool:
         """Tell whether the other schedule is due, or a drift was found."""
-        if self.schedule.should_retrain(learned, cut):
-            return True
+        return self.schedule.should_retrain(learned, cut) or self._drifted(learned, cut)
+
+    def _drifted(self, learned: int, cut: int) -> bool:
         asked = learned % self.check == 0 and learned - cut >= self.distance
         return asked and self.detector.detected
 
-    def note_cut(self) -> None:
-        """Let the detector begin anew."""
-        self.schedule.note_cut()
-        self.detector.reset()
+    def note_cut(self, learned: int, cut: int) -> None:
+        """Let the detector begin anew, if the cut is for a drift it found."""
+        if self._drifted(learned, cut):
+            self.detector.reset()
+        self.schedule.note_cut(learned, cut)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the states of the other schedule and of the detector."""

@@ -45,8 +45,8 @@ class Schedule(Protocol):
     def should_retrain(self, learned: int, cut: int) -> bool:
         """Tell whether a generation is due, at a count named before."""
 
-    def note_cut(self) -> None:
-        """Learn that a cut was made at the record learned last."""
+    def note_cut(self, learned: int, cut: int) -> None:
+        """Learn that a cut is made now, and where the one before it was."""
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return everything needed to go on as if never stopped."""
@@ -109,7 +109,7 @@ class ByRecords:
         """Tell whether the count of the next cut has been reached."""
         return learned >= self.after(cut)
 
-    def note_cut(self) -> None:
+    def note_cut(self, learned: int, cut: int) -> None:
         """Do nothing: the sequence does not move."""
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -228,7 +228,7 @@ class BySpan:
         passed = bool(self._seen[LATEST] - self._seen[CUT] >= self.span)
         return passed and learned % self.check == 0
 
-    def note_cut(self) -> None:
+    def note_cut(self, learned: int, cut: int) -> None:
         """Count the span from now on."""
         self._seen[CUT] = self._seen[LATEST]
 

@@ -19,21 +19,13 @@ from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, Block, Tape
 from onlinestack.kernel import kernel
+from onlinestack.trees.boosted import Rows
 
-__all__ = ["Ring", "Rows", "Window", "append", "clipped"]
+__all__ = ["Ring", "Window", "append", "clipped"]
 
 MARGIN = np.float32(13.815511)
 ZERO = np.float32(0)
 ONE = np.float32(1)
-
-
-class Rows(NamedTuple):
-    """Consecutive rows of a window; oldest first."""
-
-    table: NDArray[np.float32]
-    label: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    base: NDArray[np.float32]
 
 
 class Ring(NamedTuple):
@@ -178,6 +170,8 @@ class Window:
         self.capacity = self.rows + slack
         self.learned = 0
         """Records learned so far, whether still held or not."""
+        self.keep = keep
+        """The margins kept: names to columns of the scores of a block."""
         self._names = list(keep)
         self._columns = np.array(list(keep.values()), np.int64)
         # Not touched yet, so not resident: a short stream does not pay for a long window.
@@ -214,27 +208,8 @@ class Window:
             self.learned,
         )
 
-    def chunks(self, cut: int, rows: int, base: str | None = None) -> list[Rows]:
-        """Return the last rows learned before a cut, oldest first, as one or two views.
-
-        Parameters
-        ----------
-        cut
-            Count of records learned that the rows end at.
-        rows
-            How many of them, if so many have been learned.
-        base
-            Name of the margin that is given with them; none if not given.
-
-        Raises
-        ------
-        ValueError
-            Where such rows are not held (any longer), or the margin is not kept.
-        """
-        if base is not None and base not in self._names:
-            raise ValueError(
-                f"the window keeps the margins {self._names}; {base!r} was asked for: keep it"
-            )
+    def _views(self, cut: int, rows: int) -> list[slice]:
+        """Return where the last rows learned before a cut lie, oldest first."""
         first = max(cut - rows, 0)
         if cut > self.learned or first < self.learned - self.capacity:
             raise ValueError(
@@ -243,28 +218,61 @@ class Window:
             )
         start, stop = first % self.capacity, first % self.capacity + cut - first
         views = [slice(start, min(stop, self.capacity)), slice(0, max(stop - self.capacity, 0))]
-        margins = np.empty(0, np.float32)
-        if base is not None:
-            margins = self._ring.kept[self._names.index(base)]
-        ring = self._ring
-        return [
-            Rows(ring.table[view], ring.label[view], ring.weight[view], margins[view])
-            for view in views
-            if view.stop > view.start
-        ]
+        return [view for view in views if view.stop > view.start]
+
+    def chunks(self, cut: int, rows: int) -> list[Rows]:
+        """Return the last rows learned before a cut, oldest first, as one or two views.
+
+        Parameters
+        ----------
+        cut
+            Count of records learned that the rows end at.
+        rows
+            How many of them, if so many have been learned.
+
+        Raises
+        ------
+        ValueError
+            Where such rows are not held, or not any longer.
+        """
+        table, label, weight, _ = self._ring
+        return [Rows(table[at], label[at], weight[at]) for at in self._views(cut, rows)]
+
+    def margins(self, name: str, cut: int, rows: int) -> NDArray[np.float32]:
+        """Return one of the margins kept, of the rows that `chunks` returns, as one new array.
+
+        Parameters
+        ----------
+        name
+            Name of the margin.
+        cut, rows
+            As for `chunks`.
+
+        Raises
+        ------
+        ValueError
+            Where the margin is not kept, or the rows are not held.
+        """
+        if name not in self._names:
+            raise ValueError(
+                f"the window keeps the margins {self._names}; {name!r} was asked for: keep it"
+            )
+        margin = self._ring.kept[self._names.index(name)]
+        views = self._views(cut, rows)
+        return np.concatenate([np.empty(0, np.float32), *(margin[at] for at in views)])
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the filled rows and the count of records, from which `restore` goes on.
 
-        The arrays are views, so that saving takes no second window of memory: copy what must
-        outlive the next quantum.
+        The large arrays are views, so that saving takes no second window of memory: copy what
+        must outlive the next quantum.
         """
         filled = min(self.learned, self.capacity)
         arrays: dict[str, NDArray[Any]] = {
             "table": self._ring.table[:filled],
             "label": self._ring.label[:filled],
             "weight": self._ring.weight[:filled],
-            "kept": self._ring.kept[:, :filled],
+            "kept": np.ascontiguousarray(self._ring.kept[:, :filled]),
         }
         return arrays, {"learned": self.learned, "capacity": self.capacity, "keep": self._names}
 

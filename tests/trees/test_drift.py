@@ -116,7 +116,7 @@ def test_kernel_and_twin_agree() -> None:
     answers = []
     for function in KERNELS["onlinestack.trees.drift.watch_loss"]:
         sums = np.zeros(5)
-        args = block.label, block.weight, block.scores, 1, 0.05, 50.0, 100.0, sums
+        args = block.label, block.weight, block.scores, 1, 0.05, 50.0, 100.0, 700.0, sums
         function(tape.op, tape.row, *args)
         answers.append(sums.tobytes())
         assert sums[4] == 1
@@ -131,7 +131,7 @@ def run(schedule: Any, block: Block) -> list[int]:
         schedule.watch(part, immediate_tape(part.label))
         learned = due
         if schedule.should_retrain(learned, cut):
-            schedule.note_cut()
+            schedule.note_cut(learned, cut)
             cut = learned
             cuts.append(cut)
     return cuts

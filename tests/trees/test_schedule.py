@@ -26,7 +26,7 @@ def cuts_of(schedule: Any, until: int, lag: int = 0, feed: Any = None) -> list[i
             feed(schedule, learned, due)
         learned = due
         if schedule.should_retrain(learned, cut):
-            schedule.note_cut()
+            schedule.note_cut(learned, cut)
             cut = learned
             cuts.append(cut)
             if feed and lag:

@@ -38,11 +38,10 @@ def learned_list(block: Block) -> list[tuple[bytes, float, float, float]]:
 
 
 def held(window: Window, cut: int, rows: int) -> list[tuple[bytes, float, float, float]]:
-    out = []
-    for chunk in window.chunks(cut, rows, base="linear"):
-        for each, label, weight, base in zip(*chunk, strict=True):
-            out.append((each.tobytes(), float(label), float(weight), float(base)))
-    return out
+    chunks, kept = window.chunks(cut, rows), window.margins("linear", cut, rows)
+    columns = [np.concatenate([c[k] for c in chunks]).tolist() for k in (1, 2) if chunks]
+    tables = [each.tobytes() for chunk in chunks for each in chunk.table]
+    return list(zip(tables, *columns, kept.tolist(), strict=True)) if chunks else []
 
 
 def fed(block: Block, size: int, **options: Any) -> Window:
@@ -98,7 +97,7 @@ def test_rows_not_learned_yet_and_margins_not_kept_are_refused() -> None:
     with pytest.raises(ValueError, match="were asked for"):
         window.chunks(window.learned + 1, 1)
     with pytest.raises(ValueError, match="'trees' was asked for"):
-        window.chunks(window.learned, 1, base="trees")
+        window.margins("trees", window.learned, 1)
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
