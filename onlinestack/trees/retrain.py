@@ -1,0 +1,420 @@
+"""The tree member: one generation of boosted trees serves while the next is trained.
+
+Notes
+-----
+A cut at count c (records learned) starts a training on the rows of the window up to there. It is
+waited for, and judged, at exactly ``c + min(lag, max(256, c // 8))``: soon in a short stream,
+``lag`` records behind from 8 x lag on. One training at a time is under way in a member; a
+schedule is not asked before its swap.
+
+The guard compares the log-loss of the new generation with that of what serves, on the records
+between cut and swap, which it has not seen. It is refused where the mean of the differences,
+weighted, is above their standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import PREDICT, Block, Tape
+from onlinestack.kernel import kernel
+from onlinestack.murmur import uniform_hash
+from onlinestack.trees.boosted import TrainingError, TreeSettings
+from onlinestack.trees.forest import (
+    Forest,
+    ForestError,
+    flatten,
+    leaf_hashes,
+    leaf_rows,
+    places,
+    score_rows,
+)
+from onlinestack.trees.guard import CLICKS, WEIGHT, judge, rate_logit
+from onlinestack.trees.schedule import Schedule
+from onlinestack.trees.training import Order, Trained, Trainer
+from onlinestack.trees.window import MARGIN, Window, clipped
+
+__all__ = ["EARLY_LAG", "Retrained", "mark_leaves", "serve"]
+
+EARLY_LAG = 256
+"""Least lag, unless a smaller one is set: records a new generation is judged on."""
+
+ZERO = np.float32(0)
+ONE = np.float32(1)
+LOG = logging.getLogger(__name__)
+
+
+@kernel()
+def serve(
+    op: Any,
+    row: Any,
+    label: Any,
+    weight: Any,
+    scores: Any,
+    column: Any,
+    source: Any,
+    rate: Any,
+) -> None:
+    """Write the member's margin at the rows a tape predicts; count clicks at those it learns.
+
+    Parameters
+    ----------
+    op, row
+        The tape.
+    label, weight, scores
+        Of the block; a label above 0 is a click.
+    column
+        The member's column of the scores.
+    source
+        Column to take the margin from: its own where a generation has just written it, that of
+        the base margin before there is one, -1 for none. Where it is not finite, and without
+        one, the margin is that of the running click rate.
+    rate
+        ``float64[2]``: weight of the clicks and of all records learned so far.
+    """
+    for step in range(len(op)):
+        r = row[step]
+        if op[step] == PREDICT:
+            margin = rate_logit(rate[CLICKS], rate[WEIGHT])
+            if source >= 0 and np.isfinite(scores[r, source]):
+                margin = clipped(scores[r, source])
+            scores[r, column] = margin
+            continue
+        w = np.float64(weight[r])
+        rate[WEIGHT] += w
+        if label[r] > ZERO:
+            rate[CLICKS] += w
+
+
+@kernel()
+def mark_leaves(op: Any, row: Any, index: Any, value: Any, trees: Any) -> None:
+    """Give the leaves of the first trees the value 1 at the rows a tape predicts, others none.
+
+    Parameters
+    ----------
+    op, row
+        The tape.
+    index, value
+        ``[n, width]``: namespace ``l`` of the block; the index of a tree that is not there is 0.
+    trees
+        Trees of the generation in service.
+    """
+    for step in range(len(op)):
+        if op[step] != PREDICT:
+            continue
+        r = row[step]
+        for j in range(value.shape[1]):
+            if j >= trees:
+                index[r, j] = 0
+            value[r, j] = ONE if j < trees else ZERO
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A training that is under way."""
+
+    cut: int
+    swap: int
+    rate: tuple[float, float]
+    """Weight of the clicks and of all records at the cut."""
+    future: Future[Trained] | None = None
+    """None until it is ordered (again)."""
+
+
+class Retrained:
+    """Boosted trees, trained again and again on the recent past: a member, as a part.
+
+    Before the first generation its score is the base margin, where there is one, or else the
+    margin of the running click rate. A training that fails, or whose generation is refused by
+    the guard, leaves everything as it was until the next is due.
+
+    Parameters
+    ----------
+    name
+        Of the member.
+    window
+        The window it learns from.
+    settings
+        Of each training.
+    schedule
+        Says when generations are due.
+    column
+        Its column of the block's scores.
+    needs, fills
+        What must have been filled before, and what it fills, for the order of parts.
+    lag
+        Records from a cut to its swap, fewer early in the stream; see the module.
+    rows
+        Records to train on; all that the window holds if not given.
+    base
+        Name of a margin kept by the window, which the trees start from.
+    columns
+        The columns of the table that may be split on; all if not given.
+    trainer
+        Shared by the members of a learner; one in the background of its own if not given.
+    leaves
+        Whether to fill namespace ``l`` with the leaves, one feature a tree, hashed anew in each
+        generation.
+
+    Raises
+    ------
+    ValueError
+        Where the window is too small for the lag or the rows, or does not keep the base margin.
+
+    Examples
+    --------
+    >>> from onlinestack.trees.schedule import ByRecords
+    >>> window = Window(width=2)
+    >>> trees = Retrained("trees", window, TreeSettings(), ByRecords(), column=0)
+    >>> trees.next_change()
+    1000
+    """
+
+    def __init__(
+        self,
+        name: str,
+        window: Window,
+        settings: TreeSettings,
+        schedule: Schedule,
+        *,
+        column: int,
+        needs: tuple[str, ...] = (),
+        fills: str = "s",
+        lag: int = 4096,
+        rows: int | None = None,
+        base: str | None = None,
+        columns: Sequence[int] | None = None,
+        trainer: Trainer | None = None,
+        leaves: bool = False,
+    ) -> None:
+        if not 1 <= lag <= window.slack:
+            raise ValueError(
+                f"{name} was given a lag of {lag} records; expected 1 to {window.slack}: give the "
+                "window more slack or the member less lag"
+            )
+        if rows is not None and rows < 1:
+            raise ValueError(f"{name} was given {rows} rows to train on; expected at least 1")
+        if base is not None and base not in window.keep:
+            raise ValueError(
+                f"{name} starts from the margin {base!r}; the window keeps {list(window.keep)}: "
+                "keep it there"
+            )
+        self.name, self.column, self.needs, self.fills = name, column, needs, fills
+        self.window, self.settings, self.schedule = window, settings, schedule
+        self.lag, self.rows = lag, min(rows or window.rows, window.rows)
+        self.base, self.leaves = base, leaves
+        self.columns = None if columns is None else tuple(columns)
+        self.trainer = trainer if trainer is not None else Trainer()
+        self.events: list[dict[str, Any]] = []
+        """What became of each training, oldest first; the caller takes them out."""
+        self.learned = self.number = self.active = 0
+        """Records learned; trainings begun, which number generations; the one in service."""
+        self.accepted = self.refused = self.failed = 0
+        self._base_column = -1 if base is None else window.keep[base]
+        self._places = places()
+        self._rate = np.zeros(2)
+        self._data = b""
+        self._forest: Forest | None = None
+        self._names = np.empty(0, np.uint32)
+        self._pending: _Pending | None = None
+        self._cut = 0
+        self._due = schedule.next_check(0, 0)
+
+    def run(self, block: Block, tape: Tape) -> None:
+        """Score the rows that the tape predicts, count clicks at those that it learns."""
+        op, row, scores, source = tape.op, tape.row, block.scores, self._base_column
+        learns = int(np.count_nonzero(op))
+        if self._pending is not None and learns:
+            self._order(self._pending)
+        if self._forest is not None:
+            base, source = source, self.column
+            score_rows(
+                op,
+                row,
+                block.table,
+                self._forest,
+                self._places,
+                scores,
+                base,
+                self.column,
+                MARGIN,
+            )
+        serve(op, row, block.label, block.weight, scores, self.column, source, self._rate)
+        if self.leaves:
+            self._fill_leaves(block, tape)
+        self.schedule.watch(block, tape)
+        self.learned += learns
+
+    def _fill_leaves(self, block: Block, tape: Tape) -> None:
+        index, value = block.dense["l"]
+        trees = 0
+        if self._forest is not None:
+            trees = len(self._forest.root)
+            leaf_rows(
+                tape.op, tape.row, block.table, self._forest, self._names, self._places, index
+            )
+        mark_leaves(tape.op, tape.row, index, value, trees)
+
+    # retraining
+
+    def next_change(self) -> int:
+        """Return the count of learned records at which `change` is due: a swap, or a question."""
+        return self._due
+
+    def change(self) -> None:
+        """Swap what was trained, or begin a training if one is due; called between quanta."""
+        if self._pending is not None:
+            self._swap(self._pending)
+            self._pending = None
+        elif self.schedule.should_retrain(self.learned, self._cut):
+            self._begin()
+        if self._pending is not None:
+            self._due = self._pending.swap
+        else:
+            self._due = self.schedule.next_check(self.learned, self._cut)
+
+    def _begin(self) -> None:
+        self.number += 1
+        self.schedule.note_cut(self.learned, self._cut)
+        self._cut = self.learned
+        swap = self._cut + min(self.lag, max(EARLY_LAG, self._cut // 8))
+        rate = float(self._rate[CLICKS]), float(self._rate[WEIGHT])
+        self._pending = _Pending(self._cut, swap, rate)
+        self._order(self._pending)
+
+    def _order(self, pending: _Pending) -> Future[Trained]:
+        """Order a training, unless it is ordered already, and was not cancelled."""
+        if pending.future is None or pending.future.cancelled():
+            pending.future = self.trainer.submit(
+                Order(self.window, pending.cut, self.rows, self.settings, self.base, self.columns)
+            )
+        return pending.future
+
+    def _swap(self, pending: _Pending) -> None:
+        """Wait for the training, judge what came of it, let it serve if it may."""
+        event: dict[str, Any] = {
+            "event": "generation",
+            "member": self.name,
+            "number": self.number,
+            "cut": pending.cut,
+            "active_from": None,
+            "rounds": None,
+            "seconds": None,
+            "accepted": False,
+        }
+        self.events.append(event)
+        try:
+            trained = self.trainer.wait(self._order(pending))
+        except (TrainingError, ForestError, MemoryError) as error:
+            self._fail(event, error)
+            return
+        event |= {"rounds": trained.model.rounds, "seconds": trained.seconds}
+        verdict = judge(
+            self.window,
+            pending.cut,
+            self.learned,
+            trained.forest,
+            self._forest,
+            base=self.base,
+            rate=pending.rate,
+        )
+        if not verdict.accepted:
+            self.refused += 1
+            event["reason"] = (
+                f"its log-loss is {verdict.rise:.4g} above that of what serves, with a standard "
+                f"error of {verdict.error:.2g}, on {self.learned - pending.cut:,} new records"
+            )
+            LOG.info("%s: generation %d refused: %s", self.name, self.number, event["reason"])
+            return
+        self.accepted += 1
+        self.active = self.number
+        event |= {"active_from": self.learned, "accepted": True}
+        self._put_in_service(trained.model.data, trained.forest)
+        LOG.info(
+            "%s: generation %d of %d rounds, cut at %d, serves from %d on (trained in %.1f s)",
+            self.name,
+            self.number,
+            trained.model.rounds,
+            pending.cut,
+            self.learned,
+            trained.seconds,
+        )
+
+    def _fail(self, event: dict[str, Any], error: Exception) -> None:
+        self.failed += 1
+        event["reason"] = str(error) or type(error).__name__
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+            event["replay"] = "void"
+            LOG.warning(
+                "%s: generation %d failed for want of memory, so a replay may differ: %s",
+                self.name,
+                self.number,
+                event["reason"],
+            )
+        else:
+            LOG.info("%s: generation %d failed: %s", self.name, self.number, event["reason"])
+
+    def _put_in_service(self, data: bytes, forest: Forest | None) -> None:
+        self._data, self._forest = data, forest
+        if self.leaves and forest is not None:
+            salt = uniform_hash(self.name.encode(), self.active % 2**32)
+            self._names = leaf_hashes(forest, salt)
+
+    # snapshots
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the generation in service, the schedule, and what is needed to train anew."""
+        arrays, schedule = self.schedule.state()
+        arrays = {f"schedule/{name}": array for name, array in arrays.items()}
+        arrays["generation"] = np.frombuffer(self._data, np.uint8)
+        arrays["rate"] = self._rate.copy()
+        meta: dict[str, Any] = {
+            "learned": self.learned,
+            "number": self.number,
+            "active": self.active,
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "failed": self.failed,
+            "cut": self._cut,
+            "due": self._due,
+            "pending": None,
+            "schedule": schedule,
+        }
+        if self._pending is not None:
+            meta["pending"] = [self._pending.cut, self._pending.swap]
+            arrays["rate_at_cut"] = np.array(self._pending.rate)
+        return arrays, meta
+
+    def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Take back what `state` returned; a training under way is run anew.
+
+        It is ordered with the next record learned: by then the window must have been restored,
+        and a model that only predicts trains nothing.
+        """
+        own = {k.removeprefix("schedule/"): a for k, a in arrays.items() if k[:9] == "schedule/"}
+        self.schedule.restore(own, meta["schedule"])
+        self._rate[:] = arrays["rate"]
+        self.learned, self.number, self.active = meta["learned"], meta["number"], meta["active"]
+        self.accepted, self.refused = meta["accepted"], meta["refused"]
+        self.failed, self._cut, self._due = meta["failed"], meta["cut"], meta["due"]
+        data = arrays["generation"].tobytes()
+        self._put_in_service(data, flatten(data) if data else None)
+        self._pending = None
+        if meta["pending"] is not None:
+            clicks, weight = arrays["rate_at_cut"].tolist()
+            cut, swap = meta["pending"]
+            self._pending = _Pending(cut, swap, (clicks, weight))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self._pending is not None:
+            pending = self._pending
+            state["_pending"] = _Pending(pending.cut, pending.swap, pending.rate)
+        return state

@@ -1,0 +1,170 @@
+"""The training of generations beside the stream: one thread, one binned window for all members.
+
+Notes
+-----
+What comes out of a training depends on the rows of the window and the settings alone, never on
+when or where it runs; so the members, which wait for it at a fixed count of records, do not depend
+on that either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from onlinestack.trees.boosted import Binned, Model, TreeSettings, bin_rows, fit
+from onlinestack.trees.forest import Forest, flatten
+from onlinestack.trees.window import Window
+
+__all__ = ["Order", "Trained", "Trainer"]
+
+
+class Order(NamedTuple):
+    """What is to be trained.
+
+    Parameters
+    ----------
+    window, cut, rows
+        The last ``rows`` rows learned before the count ``cut``.
+    settings
+        Of the training.
+    base
+        Name of the margin, kept by the window, that the trees start from; None for none.
+    columns
+        The columns of the table that may be split on; None for all.
+    """
+
+    window: Window
+    cut: int
+    rows: int
+    settings: TreeSettings
+    base: str | None
+    columns: tuple[int, ...] | None
+
+
+class Trained(NamedTuple):
+    """A generation: as XGBoost gave it, flattened, and the seconds all of it took."""
+
+    model: Model
+    forest: Forest
+    seconds: float
+
+
+class Trainer:
+    """Trains the generations that members order, one after another.
+
+    All members of a learner share one, so that a single thread trains beside the stream, and
+    members cut at the same record share one binned window.
+
+    Parameters
+    ----------
+    background
+        Whether to train in a thread. Without, a training is run when it is waited for.
+
+    Examples
+    --------
+    >>> trainer = Trainer(background=False)
+    >>> trainer.background
+    False
+    """
+
+    def __init__(self, background: bool = True) -> None:
+        self.background = background
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = Lock()
+        self._queue: list[tuple[Order, Future[Trained]]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._key: tuple[Any, ...] | None = None
+        self._binned: Binned | None = None
+
+    def submit(self, order: Order) -> Future[Trained]:
+        """Take an order; the rows must stay in the window until it was waited for."""
+        future: Future[Trained] = Future()
+        with self._lock:
+            self._queue.append((order, future))
+        if self.background:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix="training")
+            self._pool.submit(self._next)
+        return future
+
+    def wait(self, future: Future[Trained]) -> Trained:
+        """Return what was ordered, or raise what its training raised."""
+        while not self.background and not future.done():
+            self._next()
+        return future.result()
+
+    def close(self) -> None:
+        """Cancel the orders not begun, so that a program can end; one under way ends by itself.
+
+        A member that goes on all the same orders anew.
+        """
+        with self._lock:
+            for _, future in self._queue:
+                future.cancel()
+            self._queue.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        self._pool = None
+
+    def _take(self) -> tuple[Order, Future[Trained]] | None:
+        """Take the first order for the window that is binned already, or else the first."""
+        with self._lock:
+            orders = list(self._queue)
+            if not orders:
+                return None
+            same = (each for each in orders if _key_of(each[0]) == self._key)
+            chosen = next(same, orders[0])
+            self._queue.remove(chosen)
+            return chosen
+
+    def _next(self) -> None:
+        """Train one of what was ordered. Runs in one thread only."""
+        chosen = self._take()
+        if chosen is None:  # closed
+            return
+        order, future = chosen
+        _settle(future, lambda: self._train(order))
+        if not self._queue:  # nobody is left to share it
+            self._key = self._binned = None
+
+    def _train(self, order: Order) -> Trained:
+        began, key = perf_counter(), _key_of(order)
+        if self._binned is None or self._key != key:
+            self._key = self._binned = None  # before the next is made: there is room for one
+            chunks = order.window.chunks(order.cut, order.rows)
+            self._binned = bin_rows(chunks, order.settings.max_bin, order.settings.nthread)
+            self._key = key
+        base = None
+        if order.base is not None:
+            base = order.window.margins(order.base, order.cut, order.rows)
+        model = fit(self._binned, order.settings, base=base, columns=order.columns)
+        forest = flatten(model.data)
+        return Trained(model, forest, perf_counter() - began)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"background": self.background}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.background = state["background"]
+        self._start()
+
+
+def _key_of(order: Order) -> tuple[Any, ...]:
+    """Return what binned rows are known by: orders of one key may share them."""
+    return id(order.window), order.cut, min(order.rows, order.cut), order.settings.max_bin
+
+
+def _settle(future: Future[Trained], train: Callable[[], Trained]) -> None:
+    """Give a future the result of a training, or what it raised."""
+    try:
+        trained = train()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(trained)
