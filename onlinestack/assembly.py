@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Assembly(NamedTuple):
         Its last part, which predicts.
     kinds
         What each expert of the mixture is: "member", "stacker" or "mean".
+    trees
+        The members that are trained in generations.
     """
 
     engine: Engine
@@ -47,14 +49,22 @@ class Assembly(NamedTuple):
     layout: Layout
     mixture: Mixture
     kinds: tuple[str, ...]
+    trees: tuple[Any, ...]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Take out what became of each training, in the order of their swaps."""
+        events = [event for part in self.trees for event in part.events]
+        for part in self.trees:
+            part.events.clear()
+        return sorted(events, key=lambda event: (event["cut"], event["number"]))
 
 
-def linear_part(entry: Linear) -> LinearMember:
-    """Return the linear learner of an entry.
+def linear_part(entry: Linear, bits: int) -> LinearMember:
+    """Return the linear learner of an entry, with 2**bits weights where it does not say.
 
     Examples
     --------
-    >>> linear_part(Linear("small", bits=4)).weights.shape
+    >>> linear_part(Linear("small", bits=4), 18).weights.shape
     (64,)
     """
     rule = Rule(
@@ -63,22 +73,22 @@ def linear_part(entry: Linear) -> LinearMember:
         power_t=np.float32(entry.power_t),
         l1=float(np.float32(entry.l1)),
         l2=float(np.float32(entry.l2)),
-        mask=np.uint64((1 << entry.bits) - 1),
+        mask=np.uint64((1 << (entry.bits or bits)) - 1),
     )
     interactions = normalise_interactions([term.encode() for term in entry.interactions])
     reads = reads_of(entry.reads.encode(), interactions, constant=entry.constant)
     return LinearMember(reads, rule, low=-50.0, high=50.0)
 
 
-def _stacker(entry: Linear, members: int) -> LinearMember:
+def _stacker(entry: Linear, bits: int, members: int) -> LinearMember:
     """Return a linear learner that starts as the mean of the members' scores."""
-    part = linear_part(entry)
+    part = linear_part(entry, bits)
     slots = dense_index("s", members).astype(np.uint64) & part.rule.mask
     part.weights[slots.astype(np.int64) << int(part.rule.shift)] = 1 / members
     return part
 
 
-def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
+def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     """Put a stack together for records of some fields.
 
     Parameters
@@ -86,14 +96,13 @@ def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
     recipe
         What it is made of.
     fields
-        The fields of the schema, in order of their names; none for Vowpal Wabbit text.
+        The fields of the schema, in order of their names; none for Vowpal Wabbit text, None for
+        dicts whose fields are met as they come.
     """
-    encoder = Encoder(fields, seed=recipe.seed, extents=True)
-    slots = min(len(fields), recipe.fields) or recipe.fields
+    encoder = Encoder(fields or (), seed=recipe.seed, extents=True)
+    slots = min(len(fields or ()), recipe.fields) or recipe.fields
     numbers = _numbers(recipe, encoder.bins.count, slots)
-    statistics = Statistics(
-        slots, at=numbers, half_lives=recipe.half_lives, prior=recipe.prior
-    )
+    statistics = Statistics(slots, at=numbers, half_lives=recipe.half_lives, prior=recipe.prior)
     names = [entry.name for entry in (*recipe.members, *recipe.stackers)]
     column = {name: k for k, name in enumerate(names)}
     members = len(recipe.members)
@@ -107,11 +116,12 @@ def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
     for entry in recipe.members:
         if isinstance(entry, Linear):
             needs = _needs(entry, makers)
-            parts[entry.name] = Expert(linear_part(entry), entry.name, column[entry.name], needs)
+            part = linear_part(entry, recipe.bits)
+            parts[entry.name] = Expert(part, entry.name, column[entry.name], needs)
     if recipe.trees:
         parts |= _trees(recipe, column, width, read)
     for entry in recipe.stackers:
-        part = _stacker(entry, members)
+        part = _stacker(entry, recipe.bits, members)
         parts[entry.name] = Expert(part, entry.name, column[entry.name], _needs(entry, makers))
     mixture = Mixture(names, members, needs=scores, alpha=recipe.alpha, largest=recipe.largest)
     parts["mixture"] = mixture
@@ -126,7 +136,8 @@ def assemble(recipe: Recipe, fields: Sequence[Field]) -> Assembly:
         others={"l": leaves} if leaves else None,
     )
     kinds = ("member",) * members + ("stacker",) * len(recipe.stackers) + ("mean",)
-    return Assembly(Engine(parts), encoder, layout, mixture, kinds)
+    trees = tuple(parts[entry.name] for entry in recipe.trees)
+    return Assembly(Engine(parts), encoder, layout, mixture, kinds, trees)
 
 
 def _trees(

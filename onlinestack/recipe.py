@@ -34,14 +34,14 @@ class Linear:
     learning_rate, power_t, l1, l2, constant
         As in `LinearLearner`.
     bits
-        Base-2 logarithm of the number of its weights.
+        Base-2 logarithm of the number of its weights; 0 takes the stack's.
     """
 
     name: str
     reads: str = "f"
     interactions: tuple[str, ...] = ()
     learning_rate: float = 0.5
-    bits: int = 18
+    bits: int = 0
     power_t: float = 0.5
     l1: float = 0.0
     l2: float = 0.0
@@ -97,6 +97,8 @@ class Recipe:
         What gives scores from the record.
     stackers
         Linear learners over the members' scores; they start as the plain mean.
+    bits
+        Base-2 logarithm of the number of weights of linear learners that do not say.
     fields
         Field slots: fields that have click-rate statistics.
     columns
@@ -126,6 +128,7 @@ class Recipe:
 
     members: tuple[Entry, ...]
     stackers: tuple[Linear, ...]
+    bits: int = 18
     fields: int = 40
     columns: int = 300
     half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import tomllib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,11 @@ from river import base
 
 from onlinestack.assembly import Assembly, assemble
 from onlinestack.block import LEARN, PREDICT, Block, Tape
-from onlinestack.engine import State
+from onlinestack.engine import Engine, State
+from onlinestack.estimator import Board, Estimator
 from onlinestack.metrics import Scoreboard
 from onlinestack.recipe import Linear, Recipe, entries_of
+from onlinestack.tasks import CLICK, Task, check_target
 
 if TYPE_CHECKING:
     from river.base.typing import ClfTarget
@@ -25,21 +26,95 @@ if TYPE_CHECKING:
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import Batch
 
-__all__ = ["OnlineStacker"]
+__all__ = ["FINAL", "OnlineStacker"]
 
-MIXTURE = "mixture"
+FINAL = "mixture"
+"""Name of the final prediction in the league table."""
+ROOM = 2**16
 
 
-class OnlineStacker(base.Classifier):
-    """Online stacking.
+class OnlineStacker(Estimator, base.Classifier):
+    """Online stacking: linear learners, retrained boosted trees and stackers, mixed online.
+
+    Use it where clicks are to be predicted as well as possible and some ten thousand records a
+    second are enough; `LinearLearner` is a hundred times faster. It needs no choice of learning
+    rates or members: the mixture listens to those that were right, and is hardly ever worse than
+    the best of them.
+
+    Parameters
+    ----------
+    members
+        What gives scores, as entries of the preset's TOML file; None takes the preset's own.
+    stackers
+        Linear learners over the members' scores; None takes the preset's own.
+    bits
+        Base-2 logarithm of the number of weights of linear learners that do not say.
+    fields
+        Fields that have click-rate statistics, the first in order of their names.
+    tree_columns
+        Most columns that trees read, about.
+    half_lives
+        Half-lives of the statistics, in labelled records; up to seven, in rising order.
+    prior
+        Records that the overall click rate counts for in each statistic.
+    alpha
+        Share of the mixture's weights that is dealt out evenly at each label.
+    largest_weight
+        Weight of a record that moves the mixture's weights in full; others move them in
+        proportion, larger ones no more.
+    window
+        Labelled records that trees are trained on.
+    window_bytes
+        Memory these may take; wide records shorten the window.
+    first
+        Labelled records at which trees are trained first, and from then on after half as many
+        again, until ``every``.
+    every
+        Labelled records between trainings at last; 5 % of all once that is more.
+    lag
+        Labelled records between the cut of a training and its service, at most.
+    max_bin
+        Bins of a column in training.
+    nthread
+        Threads of a training.
+    background
+        Whether the stream goes on while trees are trained. The results are the same.
+    seed
+        Seed of all that is random.
+
+    Attributes
+    ----------
+    scoreboard
+        Progressive metrics of the mixture and of every expert.
+
+    Raises
+    ------
+    ValueError
+        At first use, where a parameter is out of its range or entries do not go together.
+
+    Examples
+    --------
+    >>> from onlinestack import OnlineStacker
+    >>> model = OnlineStacker()
+    >>> for clicked in (True, False, True) * 40:
+    ...     model.learn_one({"site": "news" if clicked else "mail", "hour": 7}, clicked)
+    >>> model.predict_proba_one({"site": "news", "hour": 7})[True] > 0.9
+    True
+
+    References
+    ----------
+    [^1]: van Veen, H., Nguyen Le, T. and Segnini, A. (2015). Kaggle Ensembling Guide.
+    [^2]: Wolpert, D. H. (1992). Stacked generalization. Neural Networks 5.
+    [^3]: Sill, J. et al. (2009). Feature-weighted linear stacking. arXiv:0911.0460.
     """
 
     def __init__(
         self,
         members: tuple[Mapping[str, Any], ...] | None = None,
         stackers: tuple[Mapping[str, Any], ...] | None = None,
+        bits: int = 18,
         fields: int = 40,
-        columns: int = 300,
+        tree_columns: int = 300,
         half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf),
         prior: float = 10.0,
         alpha: float = 1e-4,
@@ -56,8 +131,9 @@ class OnlineStacker(base.Classifier):
     ) -> None:
         self.members = members
         self.stackers = stackers
+        self.bits = bits
         self.fields = fields
-        self.columns = columns
+        self.tree_columns = tree_columns
         self.half_lives = half_lives
         self.prior = prior
         self.alpha = alpha
@@ -72,34 +148,81 @@ class OnlineStacker(base.Classifier):
         self.background = background
         self.seed = seed
         self._stack: Assembly | None = None
+        self._engine: Engine | None = None
         self._schema: dict[str, Any] | None = None
         self.scoreboard: Scoreboard | None = None
+        self._given: NDArray[np.float32] = np.empty((0, 1), np.float32)
 
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @property
-    def learned(self) -> int:
-        return 0 if self._stack is None else self._stack.engine.learned
+    # Building.
 
     def recipe(self) -> Recipe:
-        preset = tomllib.loads((Path(__file__).parent / "presets" / "stack.toml").read_text())
-        members = preset["member"] if self.members is None else self.members
-        stackers = preset["stacker"] if self.stackers is None else self.stackers
+        """Return what the stack is made of, the preset's entries where none were given.
+
+        Raises
+        ------
+        RecipeError
+            Where entries are wrong or do not go together.
+        """
+        members, stackers = self.members, self.stackers
+        if members is None or stackers is None:
+            path = Path(__file__).parent / "presets" / "stack.toml"
+            preset = tomllib.loads(path.read_text(encoding="utf-8"))
+            members = preset["member"] if members is None else members
+            stackers = preset["stacker"] if stackers is None else stackers
         return Recipe(
             tuple(entries_of(members, "member")),
-            tuple(e for e in entries_of(stackers, "stacker", ("linear",)) if isinstance(e, Linear)),
-            self.fields, self.columns, self.half_lives, self.prior, self.alpha, self.largest_weight,
-            self.window, self.window_bytes, self.first, self.every, self.lag, self.max_bin,
-            self.nthread, self.background, self.seed)
+            tuple(
+                entry
+                for entry in entries_of(stackers, "stacker", ("linear",))
+                if isinstance(entry, Linear)
+            ),
+            bits=self.bits,
+            fields=self.fields,
+            columns=self.tree_columns,
+            half_lives=self.half_lives,
+            prior=self.prior,
+            alpha=self.alpha,
+            largest=self.largest_weight,
+            window=self.window,
+            window_bytes=self.window_bytes,
+            first=self.first,
+            every=self.every,
+            lag=self.lag,
+            max_bin=self.max_bin,
+            nthread=self.nthread,
+            background=self.background,
+            seed=self.seed,
+        )
 
     def start(self, schema: Schema | None = None) -> None:
+        """Build the stack for records of a schema; without one, fields are met as they come.
+
+        Parameters
+        ----------
+        schema
+            The fields and their kinds; None for plain dicts.
+
+        Raises
+        ------
+        ValueError
+            Where a parameter is out of its range, or the schema's labels are no clicks.
+        """
+        check_target(CLICK, schema)
         self._schema = None if schema is None else schema.to_dict()
-        self._stack = assemble(self.recipe(), () if schema is None else schema.fields)
-        self.scoreboard = Scoreboard(
-            [MIXTURE, *self._stack.mixture.names], [MIXTURE, *self._stack.kinds]
-        )
+        self._stack = assemble(self.recipe(), None if schema is None else schema.fields)
+        self._engine = self._stack.engine
+        self.scoreboard = self.new_board()
+
+    def new_board(self, name: str = FINAL) -> Scoreboard:
+        """Return a scoreboard of the mixture and every expert without any scores.
+
+        Parameters
+        ----------
+        name
+            What to call the mixture on it.
+        """
+        stack = self._started()
+        return Scoreboard([name, *stack.mixture.names], ["mixture", *stack.kinds])
 
     def _started(self) -> Assembly:
         if self._stack is None:
@@ -107,26 +230,87 @@ class OnlineStacker(base.Classifier):
             return self._started()
         return self._stack
 
+    def _running(self) -> Engine:
+        return self._started().engine
+
+    @property
+    def aim(self) -> Task:
+        """The task: click."""
+        return CLICK
+
+    # Blocks.
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `served`."""
+        return "label", "p"
+
+    @property
+    def room(self) -> int:
+        """Most records to hand over at once, so that memory stays bounded."""
+        return ROOM
+
+    def admit(self, batch: Batch, *, learn: bool = True) -> Batch:
+        """Return a batch as the learner can take it: as it is."""
+        return batch
+
+    def served(self, batch: Batch, p: NDArray[np.float32]) -> tuple[Any, ...]:
+        """Return the columns of a file of predictions: label and click probability."""
+        return batch.label, p
+
     def progress(self, batch: Batch) -> NDArray[np.float32]:
+        """Predict each record of a batch, then learn it if it has a label, one after another.
+
+        Parameters
+        ----------
+        batch
+            Records as a source yields them.
+
+        Returns
+        -------
+        ``float32[n]``: the mixture's click probabilities, each before its record was learned.
+        """
         return self._walk(batch, learn=True)
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Predict each record of a batch and learn nothing.
+
+        Returns
+        -------
+        ``float32[n]``: the mixture's click probabilities.
+        """
         return self._walk(batch, learn=False)
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
-        stack = self._started()
-        out = np.empty(len(batch.label), np.float32)
+        stack, n = self._started(), len(batch.label)
+        given = np.empty((n, len(stack.mixture.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
             return stack.layout.lay(stack.encoder.block(batch, start, stop))
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
             stack.engine.run(block, tape)
-            p = stack.mixture.p[: block.n]
-            out[start:stop] = p[:, 0]
+            given[start:stop] = stack.mixture.p[: block.n]
             if self.scoreboard is not None:
-                self.scoreboard.update(block, tape, p)
-        return out
+                self.scoreboard.update(block, tape, given[start:stop])
+        self._given = given
+        return np.ascontiguousarray(given[:, 0])
+
+    def keep(self, board: Board, block: Block, tape: Tape, p: NDArray[np.float32]) -> None:
+        """Score on another board what was predicted last.
+
+        Parameters
+        ----------
+        board
+            What `new_board` returned.
+        block, tape
+            Labels and weights of the records, and the steps to score.
+        p
+            What `predict` returned for them.
+        """
+        board.update(block, tape, self._given)
+
+    # River's verbs.
 
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
         stack = self._started()
@@ -141,14 +325,64 @@ class OnlineStacker(base.Classifier):
         )
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         stack.engine.run_one(stack.layout.lay(block), tape)
-        p = stack.mixture.p[:1]
+        self._given = stack.mixture.p[:1].copy()
         if self.scoreboard is not None:
-            self.scoreboard.update(block, tape, p)
-        return float(p[0, 0])
+            self.scoreboard.update(block, tape, self._given)
+        return float(self._given[0, 0])
 
     def learn_one(self, x: dict[Hashable, Any], y: ClfTarget, w: float = 1.0) -> None:
+        """Learn one record: what a batch of it would do.
+
+        Parameters
+        ----------
+        x
+            The record: names to strings, booleans, numbers, lists of these, or None.
+        y
+            Whether it was clicked.
+        w
+            Its importance, 0 or more.
+
+        Raises
+        ------
+        ValueError
+            Where w is not a weight.
+        """
+        if not w >= 0 or math.isinf(w):
+            raise ValueError(f"w={w!r} is not a weight; give a finite number, 0 or more")
         self._one(x, y, w, [PREDICT, LEARN])
 
     def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:
+        """Return the probabilities of no click and of a click.
+
+        Parameters
+        ----------
+        x
+            The record.
+        """
         p = self._one(x, None, 1.0, [PREDICT])
         return {False: 1.0 - p, True: p}
+
+    @property
+    def _multiclass(self) -> bool:
+        return False
+
+    # What it is made of.
+
+    def weights(self) -> dict[str, float]:
+        """Return how much the mixture listens to each expert now; the sum is 1."""
+        mixture = self._started().mixture
+        return dict(zip(mixture.names, mixture.share.tolist(), strict=True))
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what became of each training since the last call, oldest first."""
+        return self._started().events()
+
+    def state(self) -> State:
+        """Return everything needed to go on as if never stopped, as arrays and JSON."""
+        arrays, meta = super().state()
+        return arrays, meta | {"layout": self._started().layout.state()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Take back what `state` returned; the learner must be started for the same schema."""
+        super().restore(arrays, meta)
+        self._started().layout.restore(meta["layout"])
