@@ -51,6 +51,12 @@ class Assembly(NamedTuple):
     kinds: tuple[str, ...]
     trees: tuple[Any, ...]
 
+    def meet(self) -> None:
+        """Give the fields that the encoder met in dicts their places."""
+        fields = self.encoder.fields
+        numbers = [field.name for field in fields if field.kind == "number"]
+        self.layout.meet([field.name for field in fields], numbers)
+
     def events(self) -> list[dict[str, Any]]:
         """Take out what became of each training, in the order of their swaps."""
         events = [event for part in self.trees for event in part.events]
@@ -101,7 +107,8 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     """
     encoder = Encoder(fields or (), seed=recipe.seed, extents=True)
     slots = min(len(fields or ()), recipe.fields) or recipe.fields
-    numbers = _numbers(recipe, encoder.bins.count, slots)
+    count = recipe.fields if fields is None else encoder.bins.count
+    numbers = _numbers(recipe, count, slots)
     statistics = Statistics(slots, at=numbers, half_lives=recipe.half_lives, prior=recipe.prior)
     names = [entry.name for entry in (*recipe.members, *recipe.stackers)]
     column = {name: k for k, name in enumerate(names)}

@@ -308,14 +308,15 @@ class OnlineStacker(Estimator, base.Classifier):
         p
             What `predict` returned for them.
         """
-        board.update(block, tape, self._given)
+        if isinstance(board, Scoreboard):
+            board.update(block, tape, self._given)
 
     # River's verbs.
 
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
         stack = self._started()
-        if LEARN in op:
-            stack.encoder.meet(x)
+        if LEARN in op and stack.encoder.meet(x):
+            stack.meet()
         block = Block(
             np.array([np.nan if y is None else y], np.float32),
             np.array([w], np.float32),
@@ -385,4 +386,7 @@ class OnlineStacker(Estimator, base.Classifier):
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned; the learner must be started for the same schema."""
         super().restore(arrays, meta)
-        self._started().layout.restore(meta["layout"])
+        stack = self._started()
+        stack.layout.restore(meta["layout"])
+        if stack.encoder.growing:
+            stack.meet()

@@ -68,7 +68,7 @@ class Encoded(NamedTuple):
     numbers
         ``float64[n, k]``: the plain numbers, NaN where missing, fields in order of their names.
     opens, closes
-        ``int64[n, fields]``: extent of each field in the pool, when asked for.
+        ``int64[n, fields]``: extent of each known field in the pool, when asked for.
     """
 
     index: NDArray[np.uint32]  # type: ignore[assignment]  # hides tuple.index
@@ -505,8 +505,8 @@ class Encoder:
         texts = elements(value) if is_multiple(value) else canonical(value).split()
         return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
 
-    def meet(self, x: Mapping[Any, Any]) -> None:
-        """Learn the fields that are new in a record about to be learned.
+    def meet(self, x: Mapping[Any, Any]) -> bool:
+        """Learn the fields that are new in a record about to be learned; tell if there were some.
 
         Without effect when the encoder was given its fields.
 
@@ -516,9 +516,9 @@ class Encoder:
             The record; neither kept nor changed.
         """
         if not self.growing:
-            return
+            return False
         if x.keys() <= self._known and not self._undecided:
-            return
+            return False
         changed = False
         kinds = dict(zip(self._names, self._kinds, strict=True))
         for key, value in x.items():
@@ -530,7 +530,7 @@ class Encoder:
                 changed = changed or name not in kinds or kind != ""
                 kinds[name] = kind
         if not changed:
-            return
+            return False
         before = {r.name for r in self._readers if r.number >= 0}
         self._names = sorted(kinds)
         self._kinds = [kinds[name] for name in self._names]
@@ -539,6 +539,7 @@ class Encoder:
             if name not in before:
                 self.bins.insert(column)
         self._lay_out()
+        return True
 
     def encode_one(self, x: Mapping[Any, Any]) -> Encoded:
         """Return the features of one record, the same as those of a row of columns.
@@ -616,7 +617,11 @@ class Encoder:
         pool.features(size + (len(numbers) if self.plain else 0))
         pool.index[:size] = index
         encoded = self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
-        return self._with_extents(encoded, np.array([counts])) if self.extents else encoded
+        if not self.extents:
+            return encoded
+        encoded = self._with_extents(encoded, np.array([counts], np.int64))
+        known = [j for j, reader in enumerate(readers) if reader.name in self._known]
+        return encoded._replace(opens=encoded.opens[:, known], closes=encoded.closes[:, known])
 
     # learning
 

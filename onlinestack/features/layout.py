@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,8 +104,12 @@ class Layout:
         self._rows = rows
         self._pools: list[_Pool] = []
         self._pool_of_one: _Pool | None = None
-        self._slots = np.full(256, -1, np.int64)
-        """Field slot of each namespace of Vowpal Wabbit text, given out as they are met."""
+        self._slots: dict[str, int] = {}
+        """Field slots of namespaces of Vowpal Wabbit text, or of fields met in dicts."""
+        self._places: dict[str, int] = {}
+        """Columns of the table of the plain numbers met in dicts."""
+        self._growing: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        """Slot of each field and column of each number of the encoder, -1 where none is left."""
 
     def _pool(self, rows: int) -> _Pool:
         """Make the arrays of a block of so many rows."""
@@ -163,9 +167,12 @@ class Layout:
         pool.start[:n, 0] = np.where(empty, first, start + shift)
         pool.stop[:n, 0] = np.where(empty, first, stop + shift)
         opens, closes = self._extents(block)
-        table, numbers = pool.table[:n], block.numbers[:, : self.numbers]
-        if numbers.shape[1]:
-            table[:, : numbers.shape[1]] = numbers
+        table = pool.table[:n]
+        if self._growing is not None:
+            (taken,) = np.nonzero(self._growing[1] >= 0)
+            table[:, self._growing[1][taken]] = block.numbers[:, taken]
+        elif block.numbers.shape[1]:
+            table[:, : self.numbers] = block.numbers[:, : self.numbers]
         return replace(
             block,
             index=pool.index,
@@ -198,13 +205,18 @@ class Layout:
 
     def _extents(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where the features of each field slot lie in the block's pool."""
-        if block.opens.shape[1]:
+        if block.opens.shape[1] and self._growing is None:
             return block.opens[:, : self.fields], block.closes[:, : self.fields]
         opens = np.zeros((block.n, self.fields), np.int64)
         closes = np.zeros((block.n, self.fields), np.int64)
+        if self._growing is not None:
+            (taken,) = np.nonzero(self._growing[0] >= 0)
+            slots = self._growing[0][taken]
+            opens[:, slots], closes[:, slots] = block.opens[:, taken], block.closes[:, taken]
+            return opens, closes
         letters, met = np.unique(block.names, return_index=True)
         for letter in letters[np.argsort(met)].tolist():
-            slot = self._slot(letter) if letter else -1
+            slot = _placed(self._slots, chr(letter), self.fields) if letter else -1
             if slot < 0:
                 continue
             rows, groups = np.nonzero(block.names == letter)
@@ -212,22 +224,34 @@ class Layout:
             closes[rows, slot] = block.stop[rows, groups]
         return opens, closes
 
-    def _slot(self, letter: int) -> int:
-        """Return the slot of a namespace, a free one where it is new; -1 when none is free."""
-        taken = int((self._slots >= 0).sum())
-        if self._slots[letter] < 0 and taken < self.fields:
-            self._slots[letter] = taken
-        return int(self._slots[letter])
+    def meet(self, fields: Sequence[str], numbers: Sequence[str]) -> None:
+        """Give fields met in dicts their places; those that have one keep it.
+
+        Parameters
+        ----------
+        fields
+            Names of the fields the encoder knows now, in its order.
+        numbers
+            Names of those that are numbers.
+        """
+        slots = [_placed(self._slots, name, self.fields) for name in fields]
+        places = [_placed(self._places, name, self.numbers) for name in numbers]
+        self._growing = np.array(slots, np.int64), np.array(places, np.int64)
 
     def state(self) -> dict[str, Any]:
-        """Return which namespaces have which slots, as JSON."""
-        return {"slots": {str(i): int(slot) for i, slot in enumerate(self._slots) if slot >= 0}}
+        """Return which names have which places, as JSON."""
+        return {"slots": dict(self._slots), "places": dict(self._places)}
 
     def restore(self, meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
-        self._slots[:] = -1
-        for letter, slot in meta["slots"].items():
-            self._slots[int(letter)] = slot
+        self._slots, self._places = dict(meta["slots"]), dict(meta["places"])
+
+
+def _placed(places: dict[str, int], name: str, most: int) -> int:
+    """Return the place of a name, the next free one where it is new; -1 when none is free."""
+    if name not in places and len(places) < most:
+        places[name] = len(places)
+    return places.get(name, -1)
 
 
 def _extent(block: Block) -> tuple[int, int]:

@@ -84,4 +84,23 @@ def test_namespaces_get_their_slots_in_the_order_met(size: int) -> None:
     assert seen == [[[1, 2], [], []], [[4], [3], []], [[], [], []], [[], [7], [5]]]
     again = layout_of(numbers=0)
     again.restore(layout.state())
-    assert again.state() == layout.state() == {"slots": {"98": 0, "97": 1, "99": 2}}
+    assert again.state() == layout.state() == {"slots": {"b": 0, "a": 1, "c": 2}, "places": {}}
+
+
+def test_fields_met_in_dicts_keep_their_places() -> None:
+    encoder, layout = Encoder(extents=True), layout_of(fields=3, numbers=1)
+    met: list[dict[str, object]] = [{"m": "x"}, {"b": 2.5, "m": "y"}, {"a": "z", "c": 1.0}]
+    for x in met:
+        encoder.meet(x)
+        fields = encoder.fields
+        layout.meet([f.name for f in fields], [f.name for f in fields if f.kind == "number"])
+    assert layout.state() == {"slots": {"m": 0, "b": 1, "a": 2}, "places": {"b": 0}}
+    x = {"new": "w", "c": 3.0, "b": 4.0, "a": "t"}
+    one = encoder.encode_one(x)
+    nothing = np.zeros(1, np.float32)
+    block = layout.lay(Block(nothing, nothing + 1, nothing, np.zeros(1, np.int64), *one))
+    assert block.table[0, 0] == 4.0
+    by_name = dict(zip(sorted({*x, "m"}), block.index[block.start[0, 0] :].tolist(), strict=False))
+    for slot, name in enumerate("mba"):
+        assert block.closes[0, slot] - block.opens[0, slot] == 1
+        assert block.index[block.opens[0, slot]] == by_name[name]
