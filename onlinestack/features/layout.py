@@ -14,6 +14,7 @@ from onlinestack.murmur import uniform_hash
 
 __all__ = ["Layout", "dense_index"]
 
+LARGEST = float(np.finfo(np.float32).max)
 ODD = np.uint32(2654435761)
 
 
@@ -168,11 +169,13 @@ class Layout:
         pool.stop[:n, 0] = np.where(empty, first, stop + shift)
         opens, closes = self._extents(block)
         table = pool.table[:n]
+        # Trees take no infinity, which the largest float64 numbers would become.
         if self._growing is not None:
             (taken,) = np.nonzero(self._growing[1] >= 0)
-            table[:, self._growing[1][taken]] = block.numbers[:, taken]
+            table[:, self._growing[1][taken]] = block.numbers[:, taken].clip(-LARGEST, LARGEST)
         elif block.numbers.shape[1]:
-            table[:, : self.numbers] = block.numbers[:, : self.numbers]
+            numbers = block.numbers[:, : self.numbers]
+            np.clip(numbers, -LARGEST, LARGEST, out=table[:, : self.numbers], casting="same_kind")
         return replace(
             block,
             index=pool.index,
