@@ -33,7 +33,7 @@ LINE = 16
 MOST = 7
 """Most half-lives a slot has room for."""
 LANES = 8
-"""Numbers a row of half-lives takes, so that rows lie on borders of 32 bytes."""
+"""Numbers moved in one go: half a slot, 32 bytes."""
 REST = LANES
 """Place within a slot where the weights of records without a click begin."""
 STAMP = LINE - 1

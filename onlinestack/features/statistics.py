@@ -208,5 +208,5 @@ class Statistics:
         book.mean[:] = arrays["mean"]
         book.spread[:] = arrays["spread"]
         book.centre[:] = book.mean
-        if book.total[0] > 0:
-            book.scale[:] = scale_of(book.spread, float(book.total[0]))
+        total = float(book.total[0])
+        book.scale[:] = scale_of(book.spread, total) if total > 0 else 0.0
