@@ -33,7 +33,7 @@ LINE = 16
 MOST = 7
 """Most half-lives a slot has room for."""
 LANES = 8
-"""Numbers a row of half-lives takes, so that rows lie on borders of 32 bytes."""
+"""Numbers moved in one go: half a slot, 32 bytes."""
 REST = LANES
 """Place within a slot where the weights of records without a click begin."""
 STAMP = LINE - 1
@@ -45,6 +45,7 @@ SMALLEST_FADE = 2.0**-20
 GOLDEN = np.uint64(0x9E3779B1)
 LOW32 = np.uint64(0xFFFFFFFF)
 WRAP = 2**32 - 1
+U1, U2, U3, U4, U5, U6, U7 = (np.uint64(i) for i in range(1, 8))
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 FULL = np.float32(2.0**23)
 FLOOR = np.float32(2.0**-60)
@@ -68,7 +69,7 @@ P0, P1, P2, P3, P4, P5, P6, P7, P8 = (
         3.3333331174e-1,
     )
 )
-CLICKS, OTHERS, FADE, MORE, PLUS, PLUS_OTHERS, ODDS, OUT = range(8)
+CLICKS, OTHERS, NEAR, FAR, PLUS, PLUS_OTHERS, ODDS = range(7)
 """Rows of `Book.room`."""
 
 
@@ -80,12 +81,10 @@ class Book(NamedTuple):
     counts
         ``float32[(slots + 1) * 16]``: of each slot, clicks at 0 to 6 and other records at 8 to 14,
         a half-life each. The last slot is that of all records.
-    words, stamps
-        The same memory as ``int64`` and as ``uint32``: the clock is the last of a slot's sixteen.
+    stamps
+        The same memory as ``uint32``: the clock is the last of a slot's sixteen.
     fades
-        ``float32[3, 256, 8]``: factors of gaps of 0 to 255 records, 256s and 65536s of records.
-    fade_words
-        The same memory as ``int64[3, 1024]``.
+        ``float32[3, 256 * 8]``: factors of gaps of 0 to 255 records, 256s and 65536s of records.
     shift
         32 less the binary logarithm of the number of slots.
     lives
@@ -103,21 +102,16 @@ class Book(NamedTuple):
     centre, scale
         ``float32[width]``: the mean, and one over the standard deviation or 0.
     room
-        ``float32[8, size]``, size at least 8 for each feature of a record and 8 more, and
-        ``width + 8``: to work in.
-    room_words
-        The same memory as ``int64``.
+        ``float32[7, size]``: rows of numbers to work in, a feature's half-lives side by side.
     seen
-        ``float32[size / 8]``: to work in.
+        ``float32``, one a feature and one more: to work in.
     places
-        ``int64[size / 8]``: to work in.
+        ``int64``, one a feature and one more: to work in.
     """
 
     counts: NDArray[np.float32]
-    words: NDArray[np.int64]
     stamps: NDArray[np.uint32]
     fades: NDArray[np.float32]
-    fade_words: NDArray[np.int64]
     shift: int
     lives: int
     longest: int
@@ -129,19 +123,16 @@ class Book(NamedTuple):
     centre: NDArray[np.float32]
     scale: NDArray[np.float32]
     room: NDArray[np.float32]
-    room_words: NDArray[np.int64]
     seen: NDArray[np.float32]
     places: NDArray[np.int64]
 
     def with_room(self, features: int) -> Book:
         """Return the same book with room for records of so many features."""
-        size = max((features + 1) * LANES, len(self.mean) // LANES * LANES + 2 * LANES)
-        room = np.ones((8, size), np.float32)
+        rows = features + 1
         return self._replace(
-            room=room,
-            room_words=room.view(np.int64),
-            seen=np.ones(size // LANES, np.float32),
-            places=np.zeros(size // LANES, np.int64),
+            room=np.ones((7, (rows + 1) * LANES), np.float32),
+            seen=np.ones(rows, np.float32),
+            places=np.zeros(rows, np.int64),
         )
 
 
@@ -154,10 +145,8 @@ def book_of(width: int, half_lives: tuple[float, ...], bits: int, prior: float) 
     fades = fade_tables(half_lives)
     book = Book(
         counts,
-        counts.view(np.int64),
         counts.view(np.uint32),
         fades,
-        fades.view(np.int64).reshape(3, -1),
         32 - bits,
         len(half_lives),
         int(np.argmax(half_lives)),
@@ -168,7 +157,7 @@ def book_of(width: int, half_lives: tuple[float, ...], bits: int, prior: float) 
         np.zeros(width),
         np.zeros(width, np.float32),
         np.zeros(width, np.float32),
-        *(np.empty(0) for _ in range(4)),  # type: ignore[arg-type]  # replaced at once
+        *(np.empty(0) for _ in range(3)),  # type: ignore[arg-type]  # replaced at once
     )
     return book.with_room(0)
 
@@ -185,14 +174,14 @@ def fade_tables(half_lives: tuple[float, ...]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> fade_tables((4.0, 256.0))[1, 2, :3].tolist()
+    >>> fade_tables((4.0, 256.0))[1, 2 * 8 : 2 * 8 + 3].tolist()
     [0.0, 0.25, 0.0]
     """
     gaps = np.arange(FADES)[None, :, None] * np.array([1.0, 256.0, 65536.0])[:, None, None]
     factors = np.exp2(-gaps / np.array(half_lives))
     tables = np.zeros((3, FADES, LANES), np.float32)
     tables[:, :, : len(half_lives)] = np.where(factors < SMALLEST_FADE, 0.0, factors)
-    return tables
+    return tables.reshape(3, -1)
 
 
 @kernel()
@@ -236,7 +225,8 @@ def _faded(book: Book, at: int) -> tuple[NDArray[np.float32], NDArray[np.float32
     """Return the counts of a slot as they are at present: clicks, and other records."""
     gap = min((int(book.clock[0]) - int(book.stamps[at + STAMP])) & WRAP, FURTHEST)
     low, middle, high = gap & 255, gap >> 8 & 255, gap >> 16
-    fade = (book.fades[0, low] * book.fades[2, high] * book.fades[1, middle])[: book.lives]
+    fades = book.fades.reshape(3, FADES, LANES)[:, :, : book.lives]
+    fade = fades[0, low] * fades[2, high] * fades[1, middle]
     clicks, others = (book.counts[at + half :][: book.lives] for half in (0, REST))
     return clicks * fade, others * fade
 
@@ -335,15 +325,15 @@ def scale_of(spread: NDArray[np.float64], total: float) -> NDArray[np.float32]:
 
 @kernel()
 def _move(source: Any, start: Any, target: Any, place: Any) -> None:
-    """Copy 32 bytes; all are read before one is written, so that it is done in one go."""
-    a = source[start]
-    b = source[start + 1]
-    c = source[start + 2]
-    d = source[start + 3]
-    target[place] = a
-    target[place + 1] = b
-    target[place + 2] = c
-    target[place + 3] = d
+    """Copy eight numbers; all are read before one is written, so that it is done in one go.
+
+    Positions are unsigned, which spares the test for those that count from the end.
+    """
+    i, k = np.uint64(start), np.uint64(place)
+    a, b, c, d = source[i], source[i + U1], source[i + U2], source[i + U3]
+    e, f, g, h = source[i + U4], source[i + U5], source[i + U6], source[i + U7]
+    target[k], target[k + U1], target[k + U2], target[k + U3] = a, b, c, d
+    target[k + U4], target[k + U5], target[k + U6], target[k + U7] = e, f, g, h
 
 
 @kernel()
@@ -358,119 +348,120 @@ def _fetch(r: Any, index: Any, opens: Any, closes: Any, counts: Any, shift: Any)
 def _gather(r: Any, index: Any, opens: Any, closes: Any, book: Any) -> Any:
     """Write the counts of a row's slots, as they are at present, to the room; return how many.
 
-    One row of eight half-lives a feature, in the order of the fields; behind them that of all
-    records.
+    A feature after the other, as many numbers each as there are half-lives; last the counts of all
+    records. Eight are moved at a time: what is too much is overwritten by the next.
     """
-    words, stamps, shift, places = book.words, book.stamps, book.shift, book.places
-    fades, fade_words = book.fades, book.fade_words
-    room, clock = book.room, book.clock[0]
-    clicks, others, fade, more = room[CLICKS], room[OTHERS], room[FADE], room[MORE]
-    click_words, other_words = book.room_words[CLICKS], book.room_words[OTHERS]
-    low_words, middle_words = book.room_words[FADE], book.room_words[MORE]
-    fields = opens.shape[1]
+    counts, stamps, shift, places = book.counts, book.stamps, book.shift, book.places
+    fades, lives, clock = book.fades, book.lives, book.clock[0]
+    ones, tens, hundreds = fades[0], fades[1], fades[2]
+    clicks, others, near, far = (
+        book.room[CLICKS],
+        book.room[OTHERS],
+        book.room[NEAR],
+        book.room[FAR],
+    )
     n = 0
-    for f in range(fields):
+    for f in range(opens.shape[1]):
         for place in range(opens[r, f], closes[r, f]):
             places[n] = slot_of(index[place], shift)
             n += 1
-    places[n] = len(book.counts) - LINE
+    places[n] = len(counts) - LINE
     n += 1
     for e in range(n):
-        at = places[e]
+        at, to = places[e], e * lives
         gap = min((clock - np.int64(stamps[at + STAMP])) & WRAP, FURTHEST)
-        _move(words, at // 2, click_words, e * 4)
-        _move(words, at // 2 + 4, other_words, e * 4)
-        others[e * LANES + MOST] = ZERO
-        _move(fade_words[0], (gap & 255) * 4, low_words, e * 4)
-        _move(fade_words[1], ((gap >> 8) & 255) * 4, middle_words, e * 4)
-        high = gap >> 16
+        _move(counts, at, clicks, to)
+        _move(counts, at + REST, others, to)
+        _move(ones, (gap & 255) * LANES, near, to)
+        _move(tens, ((gap >> 8) & 255) * LANES, far, to)
+        high = (gap >> 16) * LANES
         if high > 0:
-            for j in range(LANES):
-                fade[e * LANES + j] *= fades[2, high, j]
-    for t in range(n * LANES):
-        factor = fade[t] * more[t]
-        clicks[t] = clicks[t] * factor
-        others[t] = others[t] * factor
+            for j in range(lives):
+                near[to + j] *= hundreds[high + j]
+    for t in range(n * lives):
+        fade = near[t] * far[t]
+        clicks[t] = clicks[t] * fade
+        others[t] = others[t] * fade
     return n
 
 
 @kernel()
 def _serve(
-    r: Any, n: Any, opens: Any, closes: Any, table: Any, first: Any, standard: Any, book: Any
+    r: Any,
+    n: Any,
+    opens: Any,
+    closes: Any,
+    table: Any,
+    first: Any,
+    standard: Any,
+    book: Any,
 ) -> None:
     """Write the statistics of a row from the counts in the room."""
-    room, room_words, lives, prior = book.room, book.room_words, book.lives, book.prior
-    clicks, others, odds, out = room[CLICKS], room[OTHERS], room[ODDS], room[OUT]
+    room, seen, lives, longest, prior = book.room, book.seen, book.lives, book.longest, book.prior
+    clicks, others, logits = room[CLICKS], room[OTHERS], room[ODDS]
     plus, plus_others = room[PLUS], room[PLUS_OTHERS]
-    plus_words, plus_other_words = room_words[PLUS], room_words[PLUS_OTHERS]
-    seen, centre, scale = book.seen, book.centre, book.scale
+    centre, scale = book.centre, book.scale
     fields = opens.shape[1]
-    last = (n - 1) * LANES
-    for j in range(MOST):
+    last = (n - 1) * lives
+    for j in range(lives):
         k = clicks[last + j] + HALF
         c = others[last + j] + HALF
         both = k + c
         plus[j] = prior * (k / both)
         plus_others[j] = prior * (c / both)
-    plus[MOST] = ONE
-    plus_others[MOST] = ONE
     for e in range(1, n):
-        _move(plus_words, 0, plus_words, e * 4)
-        _move(plus_other_words, 0, plus_other_words, e * 4)
-    for j in range(LANES):
+        _move(plus, 0, plus, e * lives)
+        _move(plus_others, 0, plus_others, e * lives)
+    for j in range(lives):
         plus[last + j] = HALF
         plus_others[last + j] = HALF
-    for t in range(n * LANES):
-        odds[t] = log_fast((clicks[t] + plus[t]) / (others[t] + plus_others[t]))
-    longest = book.longest
     for e in range(n):
-        seen[e] = clicks[e * LANES + longest] + others[e * LANES + longest] + ONE
+        seen[e] = clicks[e * lives + longest] + others[e * lives + longest] + ONE
     for e in range(n):
         seen[e] = log_fast(seen[e])
-    # Seven at a time whatever their number: what is too much is overwritten by those behind.
-    e = 0
+    for t in range(n * lives):
+        logits[t] = log_fast((clicks[t] + plus[t]) / (others[t] + plus_others[t]))
+    single = True
     for f in range(fields):
-        many = closes[r, f] - opens[r, f]
-        source = e * LANES if many > 0 else last
-        for j in range(MOST):
-            out[f * lives + j] = odds[source + j]
-        if many > 1:
-            share = ONE / np.float32(many)
-            for j in range(MOST):
+        single = single and closes[r, f] - opens[r, f] == 1
+    behind = first + (fields + 1) * lives
+    if single:
+        for t in range(n * lives):
+            table[r, first + t] = logits[t]
+        for f in range(fields):
+            table[r, behind + f] = seen[f]
+    else:
+        done: Any = 0
+        for f in range(fields + 1):
+            many = closes[r, f] - opens[r, f] if f < fields else np.int64(0)
+            share = ONE / np.float32(max(many, 1))
+            for j in range(lives):
+                total = ZERO if many > 0 else logits[last + j]
+                for m in range(many):
+                    total += logits[(done + m) * lives + j]
+                table[r, first + f * lives + j] = total * share
+            if f < fields:
                 total = ZERO
                 for m in range(many):
-                    total += odds[source + m * LANES + j]
-                out[f * lives + j] = total * share
-        e += many
-    for j in range(MOST):
-        out[fields * lives + j] = odds[last + j]
-    behind = (fields + 1) * lives
-    e = 0
-    for f in range(fields):
-        many = closes[r, f] - opens[r, f]
-        total = ZERO
-        for m in range(many):
-            total += seen[e + m]
-        if many > 1:
-            total *= ONE / np.float32(many)
-        out[behind + f] = total
-        e += many
+                    total += seen[done + m]
+                table[r, behind + f] = total * share
+            done += many
     for t in range(len(centre)):
-        value = out[t]
-        table[r, first + t] = value
-        standard[r, t] = min(max((value - centre[t]) * scale[t], -CLIP), CLIP)
+        value = (table[r, first + t] - centre[t]) * scale[t]
+        standard[r, t] = min(max(value, -CLIP), CLIP)
 
 
 @kernel()
 def _count(n: Any, clicked: Any, w: Any, book: Any) -> None:
-    """Add a record to the counts in the room and write them back to its slots."""
-    room, room_words, words, places = book.room, book.room_words, book.words, book.places
-    stamps = book.stamps
-    clicks, others = room[CLICKS], room[OTHERS]
-    click_words, other_words = room_words[CLICKS], room_words[OTHERS]
+    """Add a record to the counts in the room and write them back to its slots.
+
+    Behind a slot's half-lives lie then those of the next; they are never read.
+    """
+    counts, stamps, lives, places = book.counts, book.stamps, book.lives, book.places
+    clicks, others = book.room[CLICKS], book.room[OTHERS]
     more = w if clicked else ZERO
     less = ZERO if clicked else w
-    for t in range(n * LANES):
+    for t in range(n * lives):
         k = clicks[t] + more
         c = others[t] + less
         part = HALF if k + c > FULL else ONE
@@ -479,8 +470,8 @@ def _count(n: Any, clicked: Any, w: Any, book: Any) -> None:
     stamp = np.uint32(book.clock[0])
     for e in range(n):
         at = places[e]
-        _move(click_words, e * 4, words, at // 2)
-        _move(other_words, e * 4, words, at // 2 + 4)
+        _move(clicks, e * lives, counts, at)
+        _move(others, e * lives, counts, at + REST)
         stamps[at + STAMP] = stamp
 
 
@@ -525,7 +516,7 @@ def walk(
     loops, many numbers at a time. A row learned right after it was predicted has them still.
     """
     held = np.int64(-1)
-    n = 0
+    n: Any = 0
     steps = len(op)
     for step in range(steps):
         r = np.int64(tape_row[step])

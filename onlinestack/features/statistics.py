@@ -164,8 +164,8 @@ class Statistics:
 
     def _fit(self, features: int) -> None:
         """Make room for records of so many features."""
-        if (features + 1) * LANES > self._book.room.shape[1]:
-            self._book = self._book.with_room(2 * features + 1)
+        if features >= len(self._book.places):
+            self._book = self._book.with_room(2 * features)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: only slots in use, the last that of all records."""
@@ -208,5 +208,5 @@ class Statistics:
         book.mean[:] = arrays["mean"]
         book.spread[:] = arrays["spread"]
         book.centre[:] = book.mean
-        if book.total[0] > 0:
-            book.scale[:] = scale_of(book.spread, float(book.total[0]))
+        total = float(book.total[0])
+        book.scale[:] = scale_of(book.spread, total) if total > 0 else 0.0
