@@ -40,6 +40,9 @@ __all__ = [
 MAJOR = 3
 """Major version of XGBoost whose models are known."""
 
+MOST = 2**24
+"""Features of a model are fewer: more are damage, and memory is not spent on them."""
+
 ABREAST = 64
 """Trees that are walked side by side."""
 
@@ -135,6 +138,8 @@ def _forest(content: Mapping[str, Any]) -> Forest:
     if int(parameters.get("num_target", 1)) > 1 or int(parameters["num_class"]) > 1:
         raise _refused("with several targets", "one click or no click")
     features = int(parameters["num_feature"])
+    if not 0 <= features < MOST:
+        raise _refused(f"over {features} features", f"fewer than {MOST}")
     named = learner["attributes"].get(COLUMNS)
     columns = np.array(named.split(",") if named else range(features), np.uint32)
     if len(columns) != features:
@@ -287,7 +292,8 @@ def _score_rows(
     op, row
         The tape.
     table
-        ``float32[n, t]``: values by row; NaN is missing.
+        ``float32[n, t]``: values by row; NaN is missing. It has every column the forest looks at,
+        which nobody checks here: ``forest.feature.max() // 2 < t``.
     forest
         The trees.
     places
@@ -320,7 +326,8 @@ def _leaf_rows(
     op, row
         The tape.
     table
-        ``float32[n, t]``: values by row; NaN is missing.
+        ``float32[n, t]``: values by row; NaN is missing. It has every column the forest looks at,
+        which nobody checks here: ``forest.feature.max() // 2 < t``.
     forest
         The trees.
     names

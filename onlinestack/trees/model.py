@@ -68,7 +68,7 @@ def decode(model: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         try:
             content, end = _value(model, model[:1], 1)
-        except (struct.error, KeyError, ValueError, RecursionError):
+        except (struct.error, KeyError, TypeError, ValueError, RecursionError):
             end = -1
         if end != len(model):
             raise ForestError(
