@@ -1,4 +1,4 @@
-"""Flat trees: XGBoost's model as arrays, and the walk from root to leaf.
+"""The walk from root to leaf, for the rows a tape predicts.
 
 A booster asked for the score of one record takes 80 microseconds, nearly all of them on the way
 to its trees; a kernel that walks the same trees takes a few. It adds the same float32 numbers in
@@ -16,16 +16,15 @@ times XGBoost's own; rows side by side in one tree reach 1.6 M, and one row alon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import PREDICT
-from onlinestack.kernel import kernel, log32
+from onlinestack.kernel import kernel
 from onlinestack.murmur import uniform_hash
-from onlinestack.trees.model import COLUMNS, ForestError, decode
+from onlinestack.trees.model import Forest, ForestError, flatten
 
 __all__ = [
     "Forest",
@@ -37,174 +36,10 @@ __all__ = [
     "score_rows",
 ]
 
-MAJOR = 3
-"""Major version of XGBoost whose models are known."""
-
 ABREAST = 64
 """Trees that are walked side by side."""
 
-ONE = np.float32(1)
 EVEN = np.uint32(1)
-
-
-class Forest(NamedTuple):
-    """All trees of a generation, one after another, as kernels read them.
-
-    Parameters
-    ----------
-    feature
-        ``uint32[N]``: twice the column a node looks at, and 1 more where missing values go right.
-    threshold
-        ``float32[N]``: values below it go left; NaN at leaves.
-    child
-        ``uint32[N]``: position of the left child, the right one lies behind it; leaves: their own.
-    value
-        ``float32[N]``: what a leaf adds to the margin; 0 where the walk goes on.
-    name
-        ``uint32[N]``: XGBoost's number of the node in its tree.
-    root
-        ``uint32[T]``: position of each tree's root.
-    depth
-        ``int32[T]``: steps from each tree's root to its deepest leaf.
-    base
-        ``float32``: margin that the trees' leaves are added to where the rows bring none.
-    """
-
-    feature: NDArray[np.uint32]
-    threshold: NDArray[np.float32]
-    child: NDArray[np.uint32]
-    value: NDArray[np.float32]
-    name: NDArray[np.uint32]
-    root: NDArray[np.uint32]
-    depth: NDArray[np.int32]
-    base: np.float32
-
-
-def flatten(model: bytes) -> Forest:
-    """Turn XGBoost's own bytes of a model into flat arrays.
-
-    Use it once a generation; the arrays then serve any number of rows.
-
-    Parameters
-    ----------
-    model
-        UBJSON or JSON, as ``Booster.save_raw`` gives it. An attribute
-        ``onlinestack_columns`` (numbers and commas) tells which of the table's columns each feature
-        stands for; without one, features are columns.
-
-    Raises
-    ------
-    ForestError
-        When the bytes are no model of XGBoost 3, or one of another kind than ``gbtree`` with
-        ``binary:logistic`` and plain splits.
-
-    Examples
-    --------
-    >>> import numpy as np, xgboost
-    >>> x = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
-    >>> data = xgboost.DMatrix(x, [0, 0, 1, 1])
-    >>> settings = {"objective": "binary:logistic", "base_score": 0.5, "min_child_weight": 0}
-    >>> booster = xgboost.train({**settings, "eta": 1, "nthread": 1}, data, 1)
-    >>> forest = flatten(bytes(booster.save_raw("ubj")))
-    >>> forest.threshold.tolist(), forest.child.tolist(), forest.base.item()
-    ([2.0, nan, nan], [1, 1, 2], -0.0)
-    """
-    content = decode(model)
-    try:
-        return _forest(content)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        if isinstance(error, ForestError):
-            raise
-        raise ForestError(
-            f"The model given is damaged ({type(error).__name__}: {error}), expected the whole of "
-            "what XGBoost's Booster.save_raw returns; train it again."
-        ) from None
-
-
-def _forest(content: Mapping[str, Any]) -> Forest:
-    version = ".".join(str(part) for part in content["version"])
-    if content["version"][0] != MAJOR:
-        raise _refused(f"of XGBoost {version}", f"one of XGBoost {MAJOR}")
-    learner = content["learner"]
-    booster, objective = learner["gradient_booster"], learner["objective"]["name"]
-    parameters = learner["learner_model_param"]
-    if booster["name"] != "gbtree":
-        raise _refused(f"with booster {booster['name']!r}", "booster 'gbtree'")
-    if objective != "binary:logistic":
-        raise _refused(f"with objective {objective!r}", "objective 'binary:logistic'")
-    if int(parameters.get("num_target", 1)) > 1 or int(parameters["num_class"]) > 1:
-        raise _refused("with several targets", "one click or no click")
-    features = int(parameters["num_feature"])
-    named = learner["attributes"].get(COLUMNS)
-    columns = np.array(named.split(",") if named else range(features), np.uint32)
-    if len(columns) != features:
-        raise _refused(f"with {len(columns)} columns for {features} features", "one for each")
-    trees = [_Tree(tree, features) for tree in booster["model"]["trees"]]
-    sizes = [len(tree.name) for tree in trees]
-    root = np.cumsum([0, *sizes])[:-1].astype(np.uint32)
-
-    def joined(name: str, dtype: Any) -> Any:
-        parts = [getattr(tree, name).astype(dtype) for tree in trees]
-        return np.concatenate([np.empty(0, dtype), *parts])
-
-    feature, right = joined("feature", np.uint32), joined("right", np.uint32)
-    return Forest(
-        2 * columns[feature] + right,
-        joined("threshold", np.float32),
-        joined("child", np.uint32) + np.repeat(root, sizes),
-        joined("value", np.float32),
-        joined("name", np.uint32),
-        root,
-        np.array([tree.depth for tree in trees], np.int32),
-        _margin(parameters["base_score"]),
-    )
-
-
-def _margin(text: str) -> np.float32:
-    """Return the log-odds of ``base_score``, a probability written plainly or as a list of one."""
-    base = np.float32(text.strip("[]") if "," not in text else "nan")
-    if not 0 < base < 1:
-        raise _refused(f"with base_score {text}", "one probability between 0 and 1")
-    return np.float32(-np.float32(log32(ONE / base - ONE)))
-
-
-def _refused(given: str, expected: str) -> ForestError:
-    return ForestError(f"A model {given} was given, expected {expected}; train it anew for that.")
-
-
-class _Tree:
-    """One tree in the order of the walk: level by level, children side by side."""
-
-    def __init__(self, tree: Mapping[str, Any], features: int) -> None:
-        left, right, feature = (
-            np.asarray(tree[key], np.int64).tolist()
-            for key in ("left_children", "right_children", "split_indices")
-        )
-        n = len(left)
-        if np.any(np.asarray(tree["split_type"])) or len(tree["categories_nodes"]):
-            raise _refused("with categorical splits", "splits of numbers")
-        if int(tree["tree_param"]["size_leaf_vector"]) > 1:
-            raise _refused("with several values a leaf", "one value a leaf")
-        order, child, inner, self.depth, last = [0], [], [], 0, 1
-        for at, node in enumerate(order):
-            if at == last:
-                self.depth, last = self.depth + 1, len(order)
-            child.append(at if left[node] < 0 else len(order))
-            inner.append(left[node] >= 0)
-            if inner[at]:
-                order += (left[node], right[node])
-                ways = 0 < left[node] < n and 0 < right[node] < n and len(order) <= n
-                if not ways or not 0 <= feature[node] < features:
-                    raise IndexError(f"node {node} of {n}")
-        split = np.array(inner)
-        condition = np.asarray(tree["split_conditions"], np.float32)[order]
-        missing_left = np.asarray(tree["default_left"], bool)[order]
-        self.name = np.array(order)
-        self.child = np.array(child)
-        self.feature = np.where(split, np.array(feature)[order], 0)
-        self.right = split & ~missing_left
-        self.threshold = np.where(split, condition, np.float32(np.nan))
-        self.value = np.where(split, np.float32(0), condition)
 
 
 def leaf_hashes(forest: Forest, salt: int) -> NDArray[np.uint32]:
@@ -287,7 +122,8 @@ def _score_rows(
     op, row
         The tape.
     table
-        ``float32[n, t]``: values by row; NaN is missing.
+        ``float32[n, t]``: values by row; NaN is missing. It has every column the forest looks at,
+        which nobody checks here: ``forest.feature.max() // 2 < t``.
     forest
         The trees.
     places
@@ -320,7 +156,8 @@ def _leaf_rows(
     op, row
         The tape.
     table
-        ``float32[n, t]``: values by row; NaN is missing.
+        ``float32[n, t]``: values by row; NaN is missing. It has every column the forest looks at,
+        which nobody checks here: ``forest.feature.max() // 2 < t``.
     forest
         The trees.
     names

@@ -176,9 +176,10 @@ def test_columns_that_are_not_binned_keep_their_numbers() -> None:
 
 def test_paying_columns_are_those_that_say_something(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = window(4000)
-    assert paying([rows], QUICK, keep=3) == [1, 4, 5]
-    assert paying([rows], QUICK, keep=4, always=[8]) == [1, 4, 5, 8]
-    assert paying([rows], QUICK, keep=9) == paying([rows], QUICK, keep=100) == list(range(9))
+    free = dataclasses.replace(QUICK, colsample=1.0)
+    assert paying([rows], free, keep=3) == [1, 4, 5]
+    assert paying([rows], free, keep=4, always=[8]) == [1, 4, 5, 8]
+    assert paying([rows], free, keep=9) == paying([rows], free, keep=100) == list(range(9))
     monkeypatch.setattr(boosted, "SKETCH", 500)
     assert paying(cut(rows, 1234), QUICK, keep=5) == paying([rows], QUICK, keep=5)
 
@@ -196,12 +197,10 @@ def test_early_stopping_looks_at_the_newest_rows_and_learns_none_of_them() -> No
     flipped = rows._replace(label=rows.label.copy())
     flipped.label[1600:] = 1 - flipped.label[1600:]
     short = fit(bin_rows([flipped]), settings)
-    shared = min(short.rounds, model.rounds)
     assert short.rounds < model.rounds
     a, b = flatten(model.data), flatten(short.data)
-    end = b.root[shared - 1]
-    assert end > 0 and a.base == b.base
-    assert a.value[:end].tobytes() == b.value[:end].tobytes()
+    assert a.base == b.base
+    assert a.value[: len(b.value)].tobytes() == b.value.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -328,9 +327,9 @@ with absent("pandas", "scipy.linalg"):
     assert "xgboost" not in sys.modules
     table = np.random.default_rng(0).normal(size=(50_000, 4)).astype(np.float32)
     rows = Rows(table, (table[:, 0] > 0).astype(np.float32), np.ones(50_000, np.float32))
-    model = fit(bin_rows([rows]), TreeSettings(rounds=3, early_stopping=2))
+    model = fit(bin_rows([rows]), TreeSettings(rounds=3, early_stopping=9))
     assert not {"pandas", "scipy.linalg", "sklearn.base"} & set(sys.modules)
-print(model.rounds)
+print(len(model.data) > 1000)
 """
 
 
@@ -342,4 +341,4 @@ def test_training_is_silent_and_needs_no_large_library() -> None:
         text=True,
         timeout=120,
     )
-    assert (result.stdout, result.stderr) == ("3\n", "")
+    assert (result.stdout, result.stderr) == ("True\n", "")

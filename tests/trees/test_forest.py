@@ -207,6 +207,7 @@ def test_both_spellings_of_base_score() -> None:
         ((*PARAMETERS, "num_target"), "2", "several targets"),
         ((*PARAMETERS, "base_score"), "[5E-1,5E-1]", "base_score"),
         ((*PARAMETERS, "base_score"), "1E0", "base_score"),
+        ((*PARAMETERS, "num_feature"), "99999999999", "99999999999 features"),
         ((*TREE, "split_type"), [1], "categorical"),
         ((*TREE, "categories_nodes"), [0], "categorical"),
         ((*TREE, "tree_param", "size_leaf_vector"), "2", "several values a leaf"),
