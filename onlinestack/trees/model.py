@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-__all__ = ["ForestError", "decode"]
+__all__ = ["COLUMNS", "ForestError", "decode"]
+
+COLUMNS = "onlinestack_columns"
+"""Attribute of a model: the table's columns that its features stand for."""
 
 NUMBERS = {
     marker: (struct.Struct(f">{code}"), np.dtype(f">{kind}"))
@@ -39,7 +42,7 @@ class ForestError(ValueError):
 
 
 def decode(model: bytes) -> dict[str, Any]:
-    """Return the contents of a model's bytes as dictionaries, lists and arrays.
+    r"""Return the contents of a model's bytes as dictionaries, lists and arrays.
 
     Use it before `flatten` only: it knows the notation and not what a model is made of.
 
@@ -57,7 +60,7 @@ def decode(model: bytes) -> dict[str, Any]:
     --------
     >>> decode(b'{"version": [3, 0, 5]}')
     {'version': [3, 0, 5]}
-    >>> decode(b"{i\\x01a[$l#i\\x02\\x00\\x00\\x00\\x07\\xff\\xff\\xff\\xff}")
+    >>> decode(b"{i\x01a[$l#i\x02\x00\x00\x00\x07\xff\xff\xff\xff}")
     {'a': array([ 7, -1], dtype=int32)}
     """
     try:
