@@ -116,6 +116,12 @@ def mark_leaves(op: Any, row: Any, index: Any, value: Any, trees: Any) -> None:
             value[r, j] = ONE if j < trees else ZERO
 
 
+def _for_want_of_memory(error: BaseException) -> bool:
+    """Tell whether a training failed because the machine had no memory left for it."""
+    known = isinstance(error, MemoryError) or isinstance(error.__context__, MemoryError)
+    return known or "bad_alloc" in str(error)  # XGBoost's own
+
+
 @dataclass(slots=True)
 class _Pending:
     """A training that is under way."""
@@ -350,7 +356,7 @@ class Retrained:
     def _fail(self, event: dict[str, Any], error: Exception) -> None:
         self.failed += 1
         event["reason"] = str(error) or type(error).__name__
-        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        if _for_want_of_memory(error):
             event["replay"] = "void"
             LOG.warning(
                 "%s: generation %d failed for want of memory, so a replay may differ: %s",
