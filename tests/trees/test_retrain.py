@@ -599,13 +599,13 @@ def test_kernels_and_twins_agree() -> None:
     scores[::7, 0] = np.nan
     for source in (-1, 0, 1):
         answers = []
-        for function in KERNELS["onlinestack.trees.retrain.serve"]:
+        for function in KERNELS["onlinestack.trees.serving.serve"]:
             own, rate = scores.copy(), np.array([1.0, 3.0])
             function(tape.op, tape.row, block.label, block.weight, own, 1, source, rate)
             answers.append([own.tobytes(), rate.tobytes()])
         assert answers[0] == answers[1]
     answers = []
-    for function in KERNELS["onlinestack.trees.retrain.mark_leaves"]:
+    for function in KERNELS["onlinestack.trees.serving.mark_leaves"]:
         index, value = np.full((60, 4), 9, np.uint32), np.full((60, 4), 9, F)
         function(tape.op[1:], tape.row[1:], index, value, 3)
         assert index[0].tolist() == [9] * 4 or tape.row[1] == 0
