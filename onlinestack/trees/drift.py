@@ -31,7 +31,7 @@ class Detector(Protocol):
         """Take in the rows a tape learns, one after another."""
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget what was found."""
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return everything needed to go on as if never stopped."""
@@ -172,8 +172,12 @@ class PageHinkley:
         )
 
     def reset(self) -> None:
-        """Begin anew."""
-        self._sums[:] = 0
+        """Add up anew, from a mean that counts for few losses from now on.
+
+        So a loss that stays high is found again, once or twice.
+        """
+        self._sums[[EXCESS, FOUND]] = 0
+        self._sums[COUNT] = min(self._sums[COUNT], 2 * self.least)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the sums of the test."""
@@ -254,8 +258,10 @@ class OnDrift:
     """A generation on drift, in addition to those of another schedule.
 
     The detector sees every record, and is asked each ``check`` records whether it found a drift.
-    It begins anew at a cut for drift; at another it goes on, for little of what is trained on then
-    may be from behind a drift that it has just found, or is about to.
+    What it found is forgotten at a cut for drift. At another cut it is not, for little of what is
+    trained on then may be from behind the drift; and if the loss stays high behind a cut for drift,
+    the next one follows at ``distance``, with more of the new to train on, until the detector takes
+    the loss for the normal one.
 
     Parameters
     ----------
@@ -309,7 +315,7 @@ class OnDrift:
         return asked and self.detector.detected
 
     def note_cut(self, learned: int, cut: int) -> None:
-        """Let the detector begin anew, if the cut is for a drift it found."""
+        """Let the detector forget what it found, if the cut is for that."""
         if self._drifted(learned, cut):
             self.detector.reset()
         self.schedule.note_cut(learned, cut)

@@ -23,97 +23,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import PREDICT, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.block import Block, Tape
 from onlinestack.murmur import uniform_hash
 from onlinestack.trees.boosted import TrainingError, TreeSettings
-from onlinestack.trees.forest import (
-    Forest,
-    ForestError,
-    flatten,
-    leaf_hashes,
-    leaf_rows,
-    places,
-    score_rows,
-)
-from onlinestack.trees.guard import CLICKS, WEIGHT, judge, rate_logit
+from onlinestack.trees.forest import ForestError, flatten
+from onlinestack.trees.guard import CLICKS, WEIGHT, judge
 from onlinestack.trees.schedule import Schedule
+from onlinestack.trees.serving import Generation, serve
 from onlinestack.trees.training import Order, Trained, Trainer
-from onlinestack.trees.window import MARGIN, Window, clipped
+from onlinestack.trees.window import Window
 
-__all__ = ["EARLY_LAG", "Retrained", "mark_leaves", "serve"]
+__all__ = ["EARLY_LAG", "Retrained"]
 
 EARLY_LAG = 256
 """Least lag, unless a smaller one is set: records a new generation is judged on."""
 
-ZERO = np.float32(0)
-ONE = np.float32(1)
 LOG = logging.getLogger(__name__)
 
 
-@kernel()
-def serve(
-    op: Any,
-    row: Any,
-    label: Any,
-    weight: Any,
-    scores: Any,
-    column: Any,
-    source: Any,
-    rate: Any,
-) -> None:
-    """Write the member's margin at the rows a tape predicts; count clicks at those it learns.
-
-    Parameters
-    ----------
-    op, row
-        The tape.
-    label, weight, scores
-        Of the block; a label above 0 is a click.
-    column
-        The member's column of the scores.
-    source
-        Column to take the margin from: its own where a generation has just written it, that of
-        the base margin before there is one, -1 for none. Where it is not finite, and without
-        one, the margin is that of the running click rate.
-    rate
-        ``float64[2]``: weight of the clicks and of all records learned so far.
-    """
-    for step in range(len(op)):
-        r = row[step]
-        if op[step] == PREDICT:
-            margin = rate_logit(rate[CLICKS], rate[WEIGHT])
-            if source >= 0 and np.isfinite(scores[r, source]):
-                margin = clipped(scores[r, source])
-            scores[r, column] = margin
-            continue
-        w = np.float64(weight[r])
-        rate[WEIGHT] += w
-        if label[r] > ZERO:
-            rate[CLICKS] += w
-
-
-@kernel()
-def mark_leaves(op: Any, row: Any, index: Any, value: Any, trees: Any) -> None:
-    """Give the leaves of the first trees the value 1 at the rows a tape predicts, others none.
-
-    Parameters
-    ----------
-    op, row
-        The tape.
-    index, value
-        ``[n, width]``: namespace ``l`` of the block; the index of a tree that is not there is 0.
-    trees
-        Trees of the generation in service.
-    """
-    for step in range(len(op)):
-        if op[step] != PREDICT:
-            continue
-        r = row[step]
-        for j in range(value.shape[1]):
-            if j >= trees:
-                index[r, j] = 0
-            value[r, j] = ONE if j < trees else ZERO
+def _for_want_of_memory(error: BaseException) -> bool:
+    """Tell whether a training failed because the machine had no memory left for it."""
+    known = isinstance(error, MemoryError) or isinstance(error.__context__, MemoryError)
+    return known or "bad_alloc" in str(error)  # XGBoost's own
 
 
 @dataclass(slots=True)
@@ -218,49 +149,34 @@ class Retrained:
         """Records learned; trainings begun, which number generations; the one in service."""
         self.accepted = self.refused = self.failed = 0
         self._base_column = -1 if base is None else window.keep[base]
-        self._places = places()
         self._rate = np.zeros(2)
-        self._data = b""
-        self._forest: Forest | None = None
-        self._names = np.empty(0, np.uint32)
+        self._generation = Generation()
         self._pending: _Pending | None = None
         self._cut = 0
         self._due = schedule.next_check(0, 0)
 
     def run(self, block: Block, tape: Tape) -> None:
         """Score the rows that the tape predicts, count clicks at those that it learns."""
-        op, row, scores, source = tape.op, tape.row, block.scores, self._base_column
-        learns = int(np.count_nonzero(op))
+        learns = int(np.count_nonzero(tape.op))
         if self._pending is not None and learns:
             self._order(self._pending)
-        if self._forest is not None:
-            base, source = source, self.column
-            score_rows(
-                op,
-                row,
-                block.table,
-                self._forest,
-                self._places,
-                scores,
-                base,
-                self.column,
-                MARGIN,
-            )
-        serve(op, row, block.label, block.weight, scores, self.column, source, self._rate)
+        base = self._base_column
+        self._generation.score(block, tape, self.column, base)
+        source = base if self._generation.forest is None else self.column
+        serve(
+            tape.op,
+            tape.row,
+            block.label,
+            block.weight,
+            block.scores,
+            self.column,
+            source,
+            self._rate,
+        )
         if self.leaves:
-            self._fill_leaves(block, tape)
+            self._generation.fill_leaves(block, tape)
         self.schedule.watch(block, tape)
         self.learned += learns
-
-    def _fill_leaves(self, block: Block, tape: Tape) -> None:
-        index, value = block.dense["l"]
-        trees = 0
-        if self._forest is not None:
-            trees = len(self._forest.root)
-            leaf_rows(
-                tape.op, tape.row, block.table, self._forest, self._names, self._places, index
-            )
-        mark_leaves(tape.op, tape.row, index, value, trees)
 
     # retraining
 
@@ -321,7 +237,7 @@ class Retrained:
             pending.cut,
             self.learned,
             trained.forest,
-            self._forest,
+            self._generation.forest,
             base=self.base,
             rate=pending.rate,
         )
@@ -336,7 +252,7 @@ class Retrained:
         self.accepted += 1
         self.active = self.number
         event |= {"active_from": self.learned, "accepted": True}
-        self._put_in_service(trained.model.data, trained.forest)
+        self._generation = Generation(trained.model.data, trained.forest, self._salt())
         LOG.info(
             "%s: generation %d of %d rounds, cut at %d, serves from %d on (trained in %.1f s)",
             self.name,
@@ -350,7 +266,7 @@ class Retrained:
     def _fail(self, event: dict[str, Any], error: Exception) -> None:
         self.failed += 1
         event["reason"] = str(error) or type(error).__name__
-        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        if _for_want_of_memory(error):
             event["replay"] = "void"
             LOG.warning(
                 "%s: generation %d failed for want of memory, so a replay may differ: %s",
@@ -361,11 +277,8 @@ class Retrained:
         else:
             LOG.info("%s: generation %d failed: %s", self.name, self.number, event["reason"])
 
-    def _put_in_service(self, data: bytes, forest: Forest | None) -> None:
-        self._data, self._forest = data, forest
-        if self.leaves and forest is not None:
-            salt = uniform_hash(self.name.encode(), self.active % 2**32)
-            self._names = leaf_hashes(forest, salt)
+    def _salt(self) -> int:
+        return uniform_hash(self.name.encode(), self.active % 2**32)
 
     # snapshots
 
@@ -373,7 +286,7 @@ class Retrained:
         """Return the generation in service, the schedule, and what is needed to train anew."""
         arrays, schedule = self.schedule.state()
         arrays = {f"schedule/{name}": array for name, array in arrays.items()}
-        arrays["generation"] = np.frombuffer(self._data, np.uint8)
+        arrays["generation"] = np.frombuffer(self._generation.data, np.uint8)
         arrays["rate"] = self._rate.copy()
         meta: dict[str, Any] = {
             "learned": self.learned,
@@ -405,7 +318,9 @@ class Retrained:
         self.accepted, self.refused = meta["accepted"], meta["refused"]
         self.failed, self._cut, self._due = meta["failed"], meta["cut"], meta["due"]
         data = arrays["generation"].tobytes()
-        self._put_in_service(data, flatten(data) if data else None)
+        self._generation = Generation()
+        if data:
+            self._generation = Generation(data, flatten(data), self._salt())
         self._pending = None
         if meta["pending"] is not None:
             clicks, weight = arrays["rate_at_cut"].tolist()

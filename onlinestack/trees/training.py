@@ -9,13 +9,13 @@ on that either.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from onlinestack.trees.boosted import Binned, Model, TreeSettings, bin_rows, fit
+from onlinestack.trees.boosted import Binned, Model, TreeSettings, bin_rows, fit, paying
 from onlinestack.trees.forest import Forest, flatten
 from onlinestack.trees.window import Window
 
@@ -63,6 +63,19 @@ class Trainer:
     ----------
     background
         Whether to train in a thread. Without, a training is run when it is waited for.
+    keep
+        Most columns to train on: those that pay, found anew for each binned window; None for all.
+        The time of a training goes with their number.
+    always
+        Columns that are kept in any case, such as margins of other members.
+    screen
+        Settings of the few trees that tell which columns pay. They belong to the trainer, so that
+        a member gets the same columns whether others are trained with it or not.
+
+    Raises
+    ------
+    ValueError
+        Where no column is to be kept.
 
     Examples
     --------
@@ -71,8 +84,21 @@ class Trainer:
     False
     """
 
-    def __init__(self, background: bool = True) -> None:
+    def __init__(
+        self,
+        background: bool = True,
+        *,
+        keep: int | None = None,
+        always: Sequence[int] = (),
+        screen: TreeSettings | None = None,
+    ) -> None:
+        if keep is not None and keep < 1:
+            raise ValueError(
+                f"{keep} columns were to be kept for training; expected at least 1, or None for all"
+            )
         self.background = background
+        self.keep, self.always = keep, tuple(always)
+        self.screen = screen if screen is not None else TreeSettings()
         self._start()
 
     def _start(self) -> None:
@@ -138,7 +164,11 @@ class Trainer:
         if self._binned is None or self._key != key:
             self._key = self._binned = None  # before the next is made: there is room for one
             chunks = order.window.chunks(order.cut, order.rows)
-            self._binned = bin_rows(chunks, order.settings.max_bin, order.settings.nthread)
+            columns = None
+            if self.keep is not None:
+                columns = paying(chunks, self.screen, self.keep, self.always)
+            settings = order.settings
+            self._binned = bin_rows(chunks, settings.max_bin, settings.nthread, columns)
             self._key = key
         base = None
         if order.base is not None:
@@ -148,10 +178,11 @@ class Trainer:
         return Trained(model, forest, perf_counter() - began)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"background": self.background}
+        kept = ("background", "keep", "always", "screen")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.background = state["background"]
+        self.__dict__.update(state)
         self._start()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from river.drift import ADWIN
 
 from onlinestack.block import Block, immediate_tape
-from onlinestack.kernel import KERNELS
+from onlinestack.kernel import KERNELS, TWINS
 from onlinestack.trees.drift import OnDrift, PageHinkley, RiverDetector
 from onlinestack.trees.schedule import ByRecords
 
@@ -41,9 +41,10 @@ def found_at(detector: Any, block: Block, step: int = 64) -> int | None:
 
 
 @pytest.mark.parametrize("rate", [0.0, -3.0, -7.0])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4))
 def test_quiet_on_a_steady_stream(rate: float, seed: int) -> None:
-    assert found_at(PageHinkley(1), stream(100_000, rate=rate, seed=seed), 4096) is None
+    records = 5000 if TWINS else 100_000
+    assert found_at(PageHinkley(1), stream(records, rate=rate, seed=seed), 4096) is None
 
 
 @pytest.mark.parametrize("flip", [3000, 40_000])
@@ -59,13 +60,18 @@ def test_a_fall_of_the_loss_is_no_drift() -> None:
     assert found_at(PageHinkley(1), block) is None
 
 
-def test_begins_anew() -> None:
-    detector, block = PageHinkley(1), stream(6000, 3000)
-    assert found_at(detector, block) is not None
+def test_a_loss_that_stays_high_is_found_again_until_it_is_normal() -> None:
+    detector, block = PageHinkley(1), stream(60_000, 3000)
+    at = found_at(detector, block)
+    assert at is not None
     detector.reset()
     assert not detector.detected
-    later = block.rows(4000, 6000)
-    assert found_at(detector, later) is None  # steadily bad is not rising
+    assert found_at(detector, block.rows(at, 30_000)) is not None
+    detector.reset()
+    steady = block.rows(30_000, 60_000)
+    detector.watch(steady, immediate_tape(steady.label))
+    detector.reset()
+    assert found_at(detector, stream(20_000, 0, seed=1)) is None
 
 
 def test_passes_over_what_cannot_be_judged() -> None:
@@ -142,13 +148,15 @@ def test_cuts_on_drift_come_in_addition() -> None:
     drifts = OnDrift(ByRecords(), PageHinkley(1))
     assert run(drifts, stream(80_000)) == plain
     more = run(OnDrift(ByRecords(), PageHinkley(1)), stream(80_000, flip=45_000))
-    assert set(more) - set(plain) == {46_080} and set(plain) <= set(more)
+    assert set(plain) <= set(more)
+    # and, because here the score never gets better, once again
+    assert sorted(set(more) - set(plain)) == [46_080, 50_176]
 
 
 def test_cuts_on_drift_keep_their_distance() -> None:
     flip = 39_000
     near = run(OnDrift(ByRecords(), PageHinkley(1), distance=4096), stream(50_000, flip))
-    assert [cut for cut in near if cut > 38_436] == [43_008]  # of 38,436: 4,572
+    assert [cut for cut in near if cut > 38_436] == [43_008, 47_104]
     far = run(OnDrift(ByRecords(), PageHinkley(1), distance=20_000), stream(50_000, flip))
     assert [cut for cut in far if cut > 38_436] == []
 

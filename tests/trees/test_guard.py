@@ -22,12 +22,12 @@ N = 400
 def stump(low: float, high: float) -> Forest:
     """Return a forest of one tree: ``low`` below 0 in column 0, ``high`` from there on."""
     return Forest(
-        np.array([0, 0, 0], np.int32),
+        np.array([0, 0, 0], np.uint32),
         np.array([0, np.nan, np.nan], F),
-        np.array([1, 1, 2], np.int32),
+        np.array([1, 1, 2], np.uint32),
         np.array([0, low, high], F),
         np.arange(3, dtype=np.uint32),
-        np.zeros(1, np.int32),
+        np.zeros(1, np.uint32),
         np.ones(1, np.int32),
         F(0.25),
     )
