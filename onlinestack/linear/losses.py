@@ -132,14 +132,14 @@ def loss_of(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
             edge = np.float32(y - low)
             value = ZERO
             if edge != ZERO:
-                slope = np.float32(np.float32(TWO * edge) * np.float32(low - p))
-                value = np.float32(np.float32(edge * edge) + slope)
+                slope = 2.0 * np.float64(edge) * np.float64(np.float32(low - p))
+                value = np.float32(np.float64(np.float32(edge * edge)) + slope)
         elif p > high:
             edge = np.float32(high - y)
             value = ZERO
             if edge != ZERO:
-                slope = np.float32(np.float32(TWO * edge) * np.float32(p - high))
-                value = np.float32(np.float32(edge * edge) + slope)
+                slope = 2.0 * np.float64(edge) * np.float64(np.float32(p - high))
+                value = np.float32(np.float64(np.float32(edge * edge)) + slope)
     if code == EXPECTILE:
         value = np.float32(value * _expectile_rate(loss, p, y))
     return value

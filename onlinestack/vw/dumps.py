@@ -171,21 +171,22 @@ class Auditor:
         rule, mask = self.model.rule, int(self.model.rule.mask)
         gravity, kappa = self._gravity, self._kappa
         rows = []
-        for (name, slot, x), (w, g) in zip(self._found, self._weights[vector], strict=True):
-            shown = (
-                np.float32(truncated(w, gravity) * kappa) if gravity > 0 else np.float32(w * kappa)
-            )
-            entry = f"{(slot + vector) & mask}:{short(float(x))}:{short(float(shown))}"
-            if rule.adaptive and rule.update == GD:
-                entry += f"@{short(float(g))}"
-            label = name.decode(errors="surrogateescape")
-            rows.append((-abs(float(np.float32(w * x))), f"\t{label}:{entry}"))
+        with np.errstate(all="ignore"):
+            for (name, slot, x), (w, g) in zip(self._found, self._weights[vector], strict=True):
+                shown = (
+                    np.float32(truncated(w, gravity) * kappa) if gravity > 0 else np.float32(w * kappa)
+                )
+                entry = f"{(slot + vector) & mask}:{short(float(x))}:{short(float(shown))}"
+                if rule.adaptive and rule.update == GD:
+                    entry += f"@{short(float(g))}"
+                label = name.decode(errors="surrogateescape")
+                rows.append((-abs(float(np.float32(w * x))), f"\t{label}:{entry}"))
         rows.sort(key=lambda row: row[0])
         return "".join(entry for _, entry in rows) + "\n"
 
 
 def _header(model: Model) -> list[str]:
-    books, shared, norm = model.books, model.shared, model.norms[0]
+    books, shared = model.books, model.shared
     whole = not model.options["predict_only_model"]
     low, high = short(shared[LOW]), short(shared[HIGH])
     lines = [
@@ -205,7 +206,7 @@ def _header(model: Model) -> list[str]:
         return lines
     values = {
         "initial_t": model.initial_t,
-        "norm normalizer": norm[NORMS],
+        **_by_vector(model, "norm normalizer", NORMS),
         "t": books[T],
         "sum_loss": books[LOSS],
         "sum_loss_since_last_dump": books[LOSS_SINCE],
@@ -217,7 +218,7 @@ def _header(model: Model) -> list[str]:
         "weighted_unlabeled_examples": books[UNLABELED],
         "example_number": int(books[EXAMPLES]),
         "total_features": int(books[FEATURES]),
-        "total_weight": norm[TOTAL],
+        **_by_vector(model, "total_weight", TOTAL),
         "sd::oec.weighted_labeled_examples": books[LABELED_BEFORE],
         "current_pass": model.passes,
         "l1_state": shared[GAMMA],
@@ -226,6 +227,14 @@ def _header(model: Model) -> list[str]:
     for name, value in values.items():
         lines.append(f"{name} {value if isinstance(value, int) else short(value)}")
     return lines
+
+
+def _by_vector(model: Model, name: str, place: int) -> dict[str, float]:
+    """Return a number of the first weight vector, or where asked for those of all by name."""
+    if not model.options["per_model_save_load"] or model.rule.update != GD:
+        return {name: model.norms[0, place]}
+    count = max(1, model.plan.classes) * max(1, model.plan.rounds)
+    return {f"{name}_{v}": value for v, value in enumerate(model.norms[:count, place].tolist())}
 
 
 def write_dump(path: str, model: Model, names: dict[int, bytes] | None) -> None:

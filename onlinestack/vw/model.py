@@ -180,13 +180,15 @@ class Model:
         vectors = max(1, classes) * max(1, rounds)
         spread = 1 << (vectors - 1).bit_length()
         self.reads = _reads(options, spread)
+        probabilities = bool(classes and options["probabilities"])
         self.plan = Plan(
             classes=classes,
             rounds=rounds,
             vote=options["bs_type"] == "vote",
             test=bool(options["testonly"]),
-            scores=bool(options["scores"]),
-            link=LINKS[options["link"]],
+            scores=bool(options["scores"] or options["probabilities"]),
+            probabilities=probabilities,
+            link=LINKS["identity" if probabilities else options["link"]],
         )
         self.terms = _terms(options)
         self._wild = any(b":" in term for term in self.terms)
@@ -215,7 +217,7 @@ class Model:
         if constant and self.rule.update == GD:
             # Vowpal Wabbit does not spread this slot over its weight vectors.
             self.table()[CONSTANT & int(self.rule.mask), 0] = constant
-        if "initial_t" not in options:
+        if "initial_t" not in options or self.rule.update != GD:
             self.member.norms[:, :2] = 0.0
         self.shared[GAMMA], self.shared[KAPPA] = options["l1_state"], options["l2_state"]
         self.books = np.zeros(BOOKS)
@@ -317,6 +319,8 @@ class Model:
         kept = self.options.kept()
         if self.options["predict_only_model"]:
             kept = {name: value for name, value in kept.items() if name not in _OF_LEARNING}
+        if self.plan.probabilities and "link" in kept:
+            kept["link"] = "identity"
         if int(self.draw[0]):
             kept["random_seed"] = int(self.draw[0])
         return kept
