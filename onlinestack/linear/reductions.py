@@ -86,6 +86,8 @@ class Plan(NamedTuple):
         Whether records without a label count as lost, as they do with ``--scores``.
     probabilities
         Whether scores are made probabilities, and their log loss is kept.
+    quiet
+        Whether reports are never due.
     link
         Code of the link.
     """
@@ -97,6 +99,7 @@ class Plan(NamedTuple):
     reports_held: bool = False
     scores: bool = False
     probabilities: bool = False
+    quiet: bool = False
     link: int = 0
 
 
@@ -121,6 +124,9 @@ class Outcome(NamedTuple):
         ``uint8[n, 2]``: the number of the first class, before and after the record.
     learned
         ``uint8[n]``: whether the record was learned.
+    pulls
+        ``float32[n, 2 * v, 3]``: gravity and contraction as each round of ``bootstrap`` met them,
+        and its prediction before the link; that also of a second call of classes.
     votes
         ``int64[v]``: scratch.
     """
@@ -131,6 +137,7 @@ class Outcome(NamedTuple):
     report: NDArray[np.float64]
     base: NDArray[np.uint8]
     learned: NDArray[np.uint8]
+    pulls: NDArray[np.float32]
     votes: NDArray[np.int64]
 
     @classmethod
@@ -144,6 +151,7 @@ class Outcome(NamedTuple):
             np.zeros((n, 8)),
             np.zeros((n, 2), np.uint8),
             np.zeros(n, np.uint8),
+            np.zeros((n, 2 * vectors, 3), np.float32),
             np.zeros(max(1, plan.rounds), np.int64),
         )
 
@@ -232,6 +240,7 @@ def _update(
     norms: Any,
     rule: Any,
     books: Any,
+    pull: Any,
 ) -> None:
     """Teach a class its label, from the score found when classes were compared.
 
@@ -252,6 +261,7 @@ def _update(
     raw = predict(n, slots, values, offset, ZERO, weights, shared, rule)
     raw = look_again(n, slots, values, offset, raw, importance, weights, norm, rule)
     p = finalize(raw, np.float32(shared[LOW]), np.float32(shared[HIGH]))
+    pull[0], pull[1], pull[2] = ZERO, ONE, p
     learn(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)
 
 
@@ -330,6 +340,7 @@ def _rounds(
     books: Any,
     score: Any,
     raws: Any,
+    pulls: Any,
     votes: Any,
 ) -> Any:
     """Call every round of a bootstrap; return the prediction and the loss."""
@@ -339,6 +350,8 @@ def _rounds(
         vector = first + i
         norm = norms[vector if rule.update == GD else 0]
         norm[SCALE] = norms[0, SCALE]
+        pulls[vector, 0] = np.float32(shared[GAMMA])
+        pulls[vector, 1] = np.float32(shared[KAPPA])
         raw, p = _call(
             learns,
             n,
@@ -356,6 +369,7 @@ def _rounds(
             books,
         )
         norms[0, SCALE] = norm[SCALE]
+        pulls[vector, 2] = p
         p = link(plan.link, p)
         raws[vector] = raw
         score[vector] = p
@@ -423,6 +437,7 @@ def _classes(
     score: Any,
     raws: Any,
     bases: Any,
+    pulls: Any,
     votes: Any,
 ) -> Any:
     """Score every class, then teach each whether it was the one; return prediction and loss."""
@@ -450,6 +465,7 @@ def _classes(
                 books,
                 score[plan.classes :],
                 raws,
+                pulls,
                 votes,
             )
         else:
@@ -491,6 +507,7 @@ def _classes(
                     books,
                     score[plan.classes :],
                     raws[plan.classes * width :],
+                    pulls[plan.classes * width :],
                     votes,
                 )
                 continue
@@ -508,6 +525,7 @@ def _classes(
                 norms,
                 rule,
                 books,
+                pulls[plan.classes + c],
             )
     if plan.probabilities:
         _share(score, plan.classes)
@@ -702,6 +720,7 @@ def follow(
                 out.score[r],
                 out.raw[r],
                 out.base[r],
+                out.pulls[r],
                 out.votes,
             )
         elif plan.rounds > 0:
@@ -724,6 +743,7 @@ def follow(
                 books,
                 out.score[r],
                 out.raw[r],
+                out.pulls[r],
                 out.votes,
             )
         else:
@@ -786,7 +806,7 @@ def follow(
                 books[LABELS] += np.float64(y) * np.float64(w)
         if known and plan.classes == 0:
             _count_label(y, books)
-        if books[LABELED] + books[UNLABELED] >= books[DUMP]:
+        if not plan.quiet and books[LABELED] + books[UNLABELED] >= books[DUMP]:
             _report(r, features, out.report[reports], books, plan)
             reports += 1
     return reports

@@ -25,6 +25,7 @@ from onlinestack.linear.reductions import (
     DUMP,
     FIRST,
     INDEXING,
+    MORE,
     SECOND,
     STEP,
     Outcome,
@@ -188,6 +189,7 @@ class Model:
             test=bool(options["testonly"]),
             scores=bool(options["scores"] or options["probabilities"]),
             probabilities=probabilities,
+            quiet=bool(options["quiet"]),
             link=LINKS["identity" if probabilities else options["link"]],
         )
         self.terms = _terms(options)
@@ -205,7 +207,7 @@ class Model:
             self.rule = self.rule._replace(adaptive=False, normalized=False)
         self.initial_t = initial_t
         low, high = self._range()
-        constant = 0.0 if options["noconstant"] else options["constant"]
+        constant = options["constant"]
         self.member = LinearMember(
             self.reads,
             self.rule,
@@ -255,7 +257,7 @@ class Model:
 
     def _set_pace(self) -> None:
         """Set when reports are due."""
-        text = self.options["progress"]
+        text = None if self.options["quiet"] else self.options["progress"]
         self.books[[DUMP, ADDS, STEP]] = 1.0, 0.0, 2.0
         if text is None:
             return
@@ -396,8 +398,5 @@ class Model:
                 self.books[:] = arrays["books"]
                 self.passes = meta["passes"]
             self.books[T] = arrays["books"][T]
-        if self.books[INDEXING] < 0:
-            self.books[INDEXING] = arrays["books"][INDEXING]
-        self.books[[FIRST, SECOND]] = books[[FIRST, SECOND]]
-        if "progress" in self.options or not self.options["preserve_performance_counters"]:
-            self.books[[DUMP, ADDS, STEP]] = books[[DUMP, ADDS, STEP]]
+        self.books[[FIRST, SECOND, MORE]] = books[[FIRST, SECOND, MORE]]
+        self.books[[ADDS, STEP]] = books[[ADDS, STEP]]

@@ -153,6 +153,13 @@ _NEEDS = {
     "bs_type": ("bootstrap",),
     "ftrl_alpha": ("ftrl", "pistol", "coin"),
     "ftrl_beta": ("ftrl", "pistol", "coin"),
+    "per_model_save_load": ("gd",),
+}
+# What Vowpal Wabbit names where one of these is missing, learners that we do not have included.
+_NAMED = {
+    "indexing": ("csoaa", "oaa"),
+    "probabilities": ("csoaa_ldf", "plt", "multilabel_oaa", "oaa"),
+    "per_model_save_load": ("cb_adf",),
 }
 _EXCLUDES = {
     name: ("ftrl", "pistol", "coin")
@@ -199,10 +206,13 @@ class Options:
 
     def idle(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return the options that do nothing, each with those that one of would make it work."""
+        on = set(self.given)
+        if not on & {"ftrl", "pistol", "coin"}:
+            on.add("gd")
         return [
-            (name, others)
+            (name, _NAMED.get(name, others))
             for name, others in _NEEDS.items()
-            if name in self.given and not any(other in self.given for other in others)
+            if name in on and not on.intersection(others)
         ]
 
     def kept(self) -> dict[str, Any]:
