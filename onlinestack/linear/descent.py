@@ -287,6 +287,8 @@ def _apply(
 @kernel()
 def synchronise(weights: Any, shared: Any, rule: Any) -> None:
     """Fold gravity and contraction into every weight."""
+    if shared[GAMMA] == 0.0 and shared[KAPPA] == 1.0:
+        return
     gravity, contraction = np.float32(shared[GAMMA]), np.float32(shared[KAPPA])
     for slot in range(np.int64(rule.mask) + 1):
         at = np.uint64(slot) << rule.shift

@@ -89,10 +89,16 @@ def expand_wildcards(
 ) -> list[bytes]:
     """Replace ``:`` by the namespaces seen so far (printable ones), and normalise.
 
+    A single ``:`` is replaced in its place. Several come first, whatever their places, and the
+    letters that were written behind them; three or more fall from letter to letter where two
+    rise. So it is in Vowpal Wabbit, and the order decides about hashes.
+
     Examples
     --------
     >>> expand_wildcards([b"::"], b"ba")
     [b'aa', b'ab', b'bb']
+    >>> expand_wildcards([b":c:"], b"ba")
+    [b'aac', b'abc', b'bbc']
     """
     letters = sorted(letter for letter in set(seen) if 32 <= letter <= 126)
     out: list[bytes] = []
@@ -107,8 +113,11 @@ def expand_wildcards(
         else:
             fills = combinations_with_replacement(letters, holes)
         for fill in fills:
-            letter = iter(fill)
-            out.append(bytes(next(letter) if c == ord(":") else c for c in term))
+            if holes == 1:
+                out.append(term.replace(b":", bytes(fill)))
+                continue
+            rising = holes == 2 or leave_duplicates
+            out.append(bytes(fill if rising else fill[::-1]) + term.replace(b":", b""))
     return normalise_interactions(out, leave_duplicates=leave_duplicates)
 
 

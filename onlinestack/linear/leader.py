@@ -63,7 +63,7 @@ def learn_ftrl(
         sign = ONE if z >= ZERO else -ONE
         size = np.float32(z * sign)
         w = ZERO
-        if size > l1:
+        if not size <= l1:
             slack = np.float32(np.float32(rule.beta + root) / rule.alpha)
             step = np.float32(ONE / np.float32(l2 + slack))
             w = np.float32(np.float32(step * sign) * np.float32(l1 - size))

@@ -51,6 +51,8 @@ LINKS = {"identity": IDENTITY, "logistic": LOGISTIC_LINK, "glf1": GLF1, "poisson
 ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 EXP_LIMIT = np.float32(44)
 POISSON_OFFSET = np.float32(1e-6)
+FAR = np.float32(80)
+"""Where a logistic loss of no weight may still be infinite, and nothing times it no number."""
 
 
 class Loss(NamedTuple):
@@ -108,9 +110,9 @@ def loss_of(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
     code = loss.code
     if code == LOGISTIC:
         z = _half(loss, y)
-        if z == ONE:
+        if z == ONE and p < FAR:
             return log32(ONE + exp32(-p))
-        if z == ZERO:
+        if z == ZERO and p > -FAR:
             return log32(ONE + exp32(p))
         yes, no = log32(ONE + exp32(-p)), log32(ONE + exp32(p))
         return np.float32(np.float32(z * yes) + np.float32(np.float32(ONE - z) * no))
@@ -132,14 +134,14 @@ def loss_of(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
             edge = np.float32(y - low)
             value = ZERO
             if edge != ZERO:
-                slope = np.float32(np.float32(TWO * edge) * np.float32(low - p))
-                value = np.float32(np.float32(edge * edge) + slope)
+                slope = 2.0 * np.float64(edge) * np.float64(np.float32(low - p))
+                value = np.float32(np.float64(np.float32(edge * edge)) + slope)
         elif p > high:
             edge = np.float32(high - y)
             value = ZERO
             if edge != ZERO:
-                slope = np.float32(np.float32(TWO * edge) * np.float32(p - high))
-                value = np.float32(np.float32(edge * edge) + slope)
+                slope = 2.0 * np.float64(edge) * np.float64(np.float32(p - high))
+                value = np.float32(np.float64(np.float32(edge * edge)) + slope)
     if code == EXPECTILE:
         value = np.float32(value * _expectile_rate(loss, p, y))
     return value
@@ -306,9 +308,9 @@ def importance_update(loss: Any, p: Any, y: Any, rate: Any, scale: Any) -> Any:
     code = loss.code
     if code == LOGISTIC:
         z = _half(loss, y)
-        if z == ONE:
+        if z == ONE and abs(p) < FAR:
             return _logistic_step(p, ONE, rate, scale)
-        if z == ZERO:
+        if z == ZERO and abs(p) < FAR:
             return _logistic_step(p, -ONE, rate, scale)
         yes = _logistic_step(p, ONE, rate, scale)
         no = _logistic_step(p, -ONE, rate, scale)

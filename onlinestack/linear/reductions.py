@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.kernel import kernel
+from onlinestack.kernel import exp32, kernel, log32
 from onlinestack.linear.interactions import gather, sum_of_squares
 from onlinestack.linear.losses import link
 from onlinestack.linear.rule import (
@@ -25,6 +25,7 @@ from onlinestack.linear.rule import (
     HIGH,
     KAPPA,
     LOW,
+    SCALE,
     finalize,
     truncated,
     weighted_loss,
@@ -59,8 +60,10 @@ TINY = 1e-10
     SECOND,
     MORE,
     INDEXING,
-) = range(22)
-BOOKS = 22
+    LOG_LOSS,
+    HELD_LOG_LOSS,
+) = range(24)
+BOOKS = 24
 """Places in the books of a run: weights and losses of all kinds, when to report next, labels."""
 
 
@@ -81,6 +84,10 @@ class Plan(NamedTuple):
         Whether reports are about the records held out.
     scores
         Whether records without a label count as lost, as they do with ``--scores``.
+    probabilities
+        Whether scores are made probabilities, and their log loss is kept.
+    quiet
+        Whether reports are never due.
     link
         Code of the link.
     """
@@ -91,6 +98,8 @@ class Plan(NamedTuple):
     test: bool = False
     reports_held: bool = False
     scores: bool = False
+    probabilities: bool = False
+    quiet: bool = False
     link: int = 0
 
 
@@ -108,10 +117,16 @@ class Outcome(NamedTuple):
         ``float32[n, 2 * v]``: each vector's raw sum; behind them those of a second call, where a
         class of ``oaa`` predicts and learns through ``bootstrap``.
     report
-        ``float64[n, 6]``: a row for each report that was due: record, average loss, loss since
-        the report before (NaN where there is none), examples, weight, features.
+        ``float64[n, 8]``: a row for each report that was due: record, average loss, loss since
+        the report before, examples, weight, features, and 1 for each of the two losses that
+        there is.
+    base
+        ``uint8[n, 2]``: the number of the first class, before and after the record.
     learned
         ``uint8[n]``: whether the record was learned.
+    pulls
+        ``float32[n, 2 * v, 3]``: gravity and contraction as each round of ``bootstrap`` met them,
+        and its prediction before the link; that also of a second call of classes.
     votes
         ``int64[v]``: scratch.
     """
@@ -120,7 +135,9 @@ class Outcome(NamedTuple):
     score: NDArray[np.float32]
     raw: NDArray[np.float32]
     report: NDArray[np.float64]
+    base: NDArray[np.uint8]
     learned: NDArray[np.uint8]
+    pulls: NDArray[np.float32]
     votes: NDArray[np.int64]
 
     @classmethod
@@ -131,8 +148,10 @@ class Outcome(NamedTuple):
             np.zeros(n, np.float32),
             np.zeros((n, max(1, plan.classes) * (1 + plan.rounds)), np.float32),
             np.zeros((n, 2 * vectors), np.float32),
-            np.zeros((n, 6)),
+            np.zeros((n, 8)),
+            np.zeros((n, 2), np.uint8),
             np.zeros(n, np.uint8),
+            np.zeros((n, 2 * vectors, 3), np.float32),
             np.zeros(max(1, plan.rounds), np.int64),
         )
 
@@ -182,6 +201,7 @@ def _call(
     shared: Any,
     norm: Any,
     rule: Any,
+    books: Any,
 ) -> Any:
     """Call one vector's scorer to predict or to learn; return the raw sum and the prediction."""
     if learns and rule.track:
@@ -193,8 +213,56 @@ def _call(
         raw = look_again(n, slots, values, offset, raw, importance, weights, norm, rule)
     p = finalize(raw, np.float32(shared[LOW]), np.float32(shared[HIGH]))
     if teaches:
+        _advance(importance, shared, books)
         learn(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)
     return raw, p
+
+
+@kernel()
+def _advance(importance: Any, shared: Any, books: Any) -> None:
+    """Set the clock that rates decay with: the weight learned, that of this call counted in."""
+    t = books[T] + np.float64(importance) - books[HELD] - books[UNLABELED]
+    shared[CLOCK] = np.float64(np.float32(t))
+
+
+@kernel()
+def _update(
+    n: Any,
+    slots: Any,
+    values: Any,
+    offset: Any,
+    p: Any,
+    y: Any,
+    importance: Any,
+    squares: Any,
+    weights: Any,
+    shared: Any,
+    norms: Any,
+    rule: Any,
+    books: Any,
+    pull: Any,
+) -> None:
+    """Teach a class its label, from the score found when classes were compared.
+
+    The followers of the regularised leader have no such step: they predict anew, and learn
+    whatever the importance.
+    """
+    if rule.track:
+        shared[LOW] = min(shared[LOW], np.float64(y))
+        shared[HIGH] = max(shared[HIGH], np.float64(y))
+    if rule.update == GD:
+        norm = norms[offset]
+        norm[SCALE] = norms[0, SCALE]
+        _advance(importance, shared, books)
+        learn(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)
+        norms[0, SCALE] = norm[SCALE]
+        return
+    norm = norms[0]
+    raw = predict(n, slots, values, offset, ZERO, weights, shared, rule)
+    raw = look_again(n, slots, values, offset, raw, importance, weights, norm, rule)
+    p = finalize(raw, np.float32(shared[LOW]), np.float32(shared[HIGH]))
+    pull[0], pull[1], pull[2] = ZERO, ONE, p
+    learn(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)
 
 
 @kernel()
@@ -244,6 +312,15 @@ def _elect(votes: Any) -> Any:
 
 
 @kernel()
+def _vote(p: Any) -> Any:
+    """Return a prediction rounded to a whole number of 32 bits, the least one for any other."""
+    rounded = np.floor(np.float64(p) + 0.5)
+    if -2147483648.0 <= rounded <= 2147483647.0:
+        return np.int64(rounded)
+    return np.int64(-2147483648)
+
+
+@kernel()
 def _rounds(
     learns: Any,
     n: Any,
@@ -260,8 +337,10 @@ def _rounds(
     rule: Any,
     plan: Any,
     draw: Any,
+    books: Any,
     score: Any,
     raws: Any,
+    pulls: Any,
     votes: Any,
 ) -> Any:
     """Call every round of a bootstrap; return the prediction and the loss."""
@@ -269,6 +348,10 @@ def _rounds(
     for i in range(plan.rounds):
         drawn = np.float32(importance * draw_count(draw))
         vector = first + i
+        norm = norms[vector if rule.update == GD else 0]
+        norm[SCALE] = norms[0, SCALE]
+        pulls[vector, 0] = np.float32(shared[GAMMA])
+        pulls[vector, 1] = np.float32(shared[KAPPA])
         raw, p = _call(
             learns,
             n,
@@ -281,13 +364,16 @@ def _rounds(
             squares,
             weights,
             shared,
-            norms[0 if rule.update == COIN else vector],
+            norm,
             rule,
+            books,
         )
+        norms[0, SCALE] = norm[SCALE]
+        pulls[vector, 2] = p
         p = link(plan.link, p)
         raws[vector] = raw
         score[vector] = p
-        votes[i] = np.int64(np.floor(np.float64(p) + 0.5))
+        votes[i] = _vote(p)
         total += np.float64(p)
     if plan.vote:
         elected = np.float32(_elect(votes))
@@ -319,6 +405,18 @@ def _class_score(
 
 
 @kernel()
+def _share(score: Any, classes: Any) -> None:
+    """Make the scores of classes probabilities that add up to 1."""
+    total = ZERO
+    for c in range(classes):
+        score[c] = np.float32(ONE / np.float32(ONE + exp32(-score[c])))
+        total = np.float32(total + score[c])
+    share = np.float32(ONE / total)
+    for c in range(classes):
+        score[c] = np.float32(score[c] * share)
+
+
+@kernel()
 def _classes(
     learns: Any,
     n: Any,
@@ -334,8 +432,12 @@ def _classes(
     plan: Any,
     draw: Any,
     books: Any,
+    only: Any,
+    known: Any,
     score: Any,
     raws: Any,
+    bases: Any,
+    pulls: Any,
     votes: Any,
 ) -> Any:
     """Score every class, then teach each whether it was the one; return prediction and loss."""
@@ -360,8 +462,10 @@ def _classes(
                 rule,
                 plan,
                 draw,
+                books,
                 score[plan.classes :],
                 raws,
+                pulls,
                 votes,
             )
         else:
@@ -372,12 +476,14 @@ def _classes(
         score[c] = p
         if c == 0 or p > most:
             best, most = c, p
+    bases[0] = 0 if books[INDEXING] == 0.0 else 1
     if learns and books[INDEXING] < 0.0:
         if y == ZERO:
             books[INDEXING] = 0.0
         elif y == np.float32(plan.classes):
             books[INDEXING] = 1.0
     base = 0 if books[INDEXING] == 0.0 else 1
+    bases[1] = base
     if learns:
         for c in range(plan.classes):
             sign = ONE if np.float32(c + base) == y else -ONE
@@ -398,15 +504,14 @@ def _classes(
                     rule,
                     plan,
                     draw,
+                    books,
                     score[plan.classes :],
                     raws[plan.classes * width :],
+                    pulls[plan.classes * width :],
                     votes,
                 )
                 continue
-            if rule.track:
-                shared[LOW] = min(shared[LOW], np.float64(sign))
-                shared[HIGH] = max(shared[HIGH], np.float64(sign))
-            learn(
+            _update(
                 n,
                 slots,
                 values,
@@ -417,10 +522,20 @@ def _classes(
                 squares,
                 weights,
                 shared,
-                norms[c],
+                norms,
                 rule,
+                books,
+                pulls[plan.classes + c],
             )
-    chosen = np.float32(best + base)
+    if plan.probabilities:
+        _share(score, plan.classes)
+        place = np.int64(y) if known else np.int64(4294967295)
+        place = (place if base == 0 else (place - 1) & 4294967295) % plan.classes
+        surprise = np.float32(999)
+        if score[place] > ZERO:
+            surprise = np.float32(-log32(score[place]) * importance)
+        books[HELD_LOG_LOSS if only else LOG_LOSS] += np.float64(surprise)
+    chosen = np.float32(best + (base if plan.scores else np.int64(bases[0])))
     lost = ZERO
     if chosen != y and (plan.scores or not np.isnan(y)):
         lost = importance
@@ -442,21 +557,36 @@ def _count_label(y: Any, books: Any) -> None:
 
 
 @kernel()
+def _over(a: Any, b: Any) -> Any:
+    """Return a quotient as C has it, also over nothing."""
+    if b != 0.0:
+        return a / b
+    if a == 0.0 or np.isnan(a):
+        return -np.nan
+    return np.inf if a > 0.0 else -np.inf
+
+
+@kernel()
 def _report(r: Any, features: Any, row: Any, books: Any, plan: Any) -> None:
     """Write a report and set when the next is due."""
-    average = since = np.nan
+    average = since = 0.0
+    row[6] = row[7] = 0.0
     if plan.reports_held:
         if books[HELD] != 0.0 or books[HELD_LOSS] != 0.0:
-            average = books[HELD_LOSS] / books[HELD]
+            average = _over(books[HELD_LOSS], books[HELD])
+            row[6] = 1.0
         if books[HELD_SINCE] != 0.0 or books[HELD_LOSS_SINCE] != 0.0:
-            since = books[HELD_LOSS_SINCE] / books[HELD_SINCE]
+            since = _over(books[HELD_LOSS_SINCE], books[HELD_SINCE])
+            row[7] = 1.0
         books[HELD_SINCE] = 0.0
         books[HELD_LOSS_SINCE] = 0.0
     else:
         if books[LABELED] > 0.0:
-            average = books[LOSS] / books[LABELED]
+            average = _over(books[LOSS], books[LABELED])
+            row[6] = 1.0
         if books[LABELED] != books[LABELED_BEFORE]:
-            since = books[LOSS_SINCE] / (books[LABELED] - books[LABELED_BEFORE])
+            since = _over(books[LOSS_SINCE], books[LABELED] - books[LABELED_BEFORE])
+            row[7] = 1.0
     row[0] = r
     row[1] = average
     row[2] = since
@@ -565,8 +695,6 @@ def follow(
         only = held[r] == 1 or not known
         learns = not plan.test and not only
         out.learned[r] = 1 if learns else 0
-        books[T] += np.float64(w)
-        shared[CLOCK] = np.float64(np.float32(books[T])) - books[HELD] - books[UNLABELED]
         features = n + _only_interacting(r, names, start, stop, reads)
         squares = ZERO
         if learns and rule.invariant and not rule.adaptive and not rule.normalized:
@@ -587,8 +715,12 @@ def follow(
                 plan,
                 draw,
                 books,
+                only,
+                known,
                 out.score[r],
                 out.raw[r],
+                out.base[r],
+                out.pulls[r],
                 out.votes,
             )
         elif plan.rounds > 0:
@@ -608,8 +740,10 @@ def follow(
                 rule,
                 plan,
                 draw,
+                books,
                 out.score[r],
                 out.raw[r],
+                out.pulls[r],
                 out.votes,
             )
         else:
@@ -631,6 +765,7 @@ def follow(
                     shared,
                     norm,
                     rule,
+                    books,
                 )
             raw, p = _call(
                 learns,
@@ -646,12 +781,14 @@ def follow(
                 shared,
                 norm,
                 rule,
+                books,
             )
             lost = weighted_loss(p, y, w, shared, rule)
             p = link(plan.link, shown if twice else p)
             out.raw[r, 0] = raw
             out.score[r, 0] = p
         out.prediction[r] = p
+        books[T] += np.float64(w)
         if held[r] == 1 and known:
             books[HELD] += np.float64(w)
             books[HELD_SINCE] += np.float64(w)
@@ -669,7 +806,7 @@ def follow(
                 books[LABELS] += np.float64(y) * np.float64(w)
         if known and plan.classes == 0:
             _count_label(y, books)
-        if books[LABELED] + books[UNLABELED] >= books[DUMP]:
+        if not plan.quiet and books[LABELED] + books[UNLABELED] >= books[DUMP]:
             _report(r, features, out.report[reports], books, plan)
             reports += 1
     return reports

@@ -23,10 +23,12 @@ from onlinestack.linear.reductions import (
     EXAMPLES,
     FEATURES,
     FIRST,
+    HELD_LOG_LOSS,
     HELD_LOSS_PASS,
     HELD_PASS,
     LABELED,
     LABELS,
+    LOG_LOSS,
     LOSS,
     MORE,
     SECOND,
@@ -42,7 +44,7 @@ from onlinestack.vw.model import Model, letters
 from onlinestack.vw.notices import notices
 from onlinestack.vw.options import OptionError, Options, help_text, parse
 from onlinestack.vw.output import bootstrap_lines, class_lines, numbers, score_lines
-from onlinestack.vw.table import HEADER, report_line, summary
+from onlinestack.vw.table import HEADER, fixed, report_line, summary
 
 __all__ = ["run"]
 
@@ -93,8 +95,8 @@ class _Run:
         self.model = Model(options)
         if loaded is not None:
             self.model.restore(*loaded)
-            if options["testonly"] and self.model.rule.update == GD:
-                synchronise(self.model.weights, self.model.shared, self.model.rule)
+        if options["testonly"] and self.model.rule.update == GD:
+            synchronise(self.model.weights, self.model.shared, self.model.rule)
         self.cache = self._cache_path()
         self.passes = options["passes"]
         self.sourceless = options["data"] is None and options["no_stdin"]
@@ -244,7 +246,7 @@ class _Run:
         if self.log is not None:
             for row in out.report[:reports]:
                 i = int(row[0])
-                self._report(row, records.block.label[i], out.prediction[i], holding)
+                self._report(row, records.block.label[i], out, holding)
         n = records.block.n
         if self.predictions is not None:
             self.predictions.write(self._prediction_lines(out, n, records.tag))
@@ -317,9 +319,8 @@ class _Run:
     def _prediction_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
         plan = self.model.plan
         if plan.classes:
-            if self.options["scores"]:
-                scores = out.score[:n, : plan.classes]
-                return score_lines(scores, tag)
+            if plan.scores:
+                return score_lines(out.score[:n, : plan.classes], tag, first=out.base[:n, 1])
             return class_lines(out.prediction[:n], tag)
         if plan.rounds:
             return bootstrap_lines(out.prediction[:n].tolist(), out.score[:n, : plan.rounds], tag)
@@ -328,14 +329,18 @@ class _Run:
     def _raw_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
         plan = self.model.plan
         if plan.classes:
-            if self.options["scores"]:
-                return b""
             if plan.rounds:
                 return self._nested_lines(out, n, tag)
-            return score_lines(out.score[:n, : plan.classes], tag, lead=" ")
+            return b"" if plan.scores else self._class_lines(out, slice(0, n), tag)
         if plan.rounds:
             return score_lines(out.raw[:n, : plan.rounds], tag)
         return numbers(out.raw[:n, 0], tag)
+
+    def _class_lines(self, out: Outcome, rows: slice, tag: Any) -> bytes:
+        """Return the lines of scores of classes; those from 0 on begin with the last one's."""
+        scores, base = out.score[rows, : self.model.plan.classes], out.base[rows, 0]
+        scores = np.where(base[:, None] == 0, np.roll(scores, 1, axis=1), scores)
+        return score_lines(scores, tag, lead=" ", first=base)
 
     def _nested_lines(self, out: Outcome, n: int, tag: Any) -> bytes:
         """Return the lines of all rounds of all classes, of those that learn, too."""
@@ -344,19 +349,25 @@ class _Run:
             own = tag.slice(i, 1)
             calls = out.raw[i].reshape(2, plan.classes, plan.rounds)
             lines += [score_lines(call[None], own) for call in calls[0]]
-            lines.append(score_lines(out.score[i : i + 1, : plan.classes], own, lead=" "))
+            if not plan.scores:
+                lines.append(self._class_lines(out, slice(i, i + 1), own))
             if out.learned[i]:
                 lines += [score_lines(call[None], own) for call in calls[1]]
         return b"".join(lines)
 
-    def _report(self, row: NDArray[Any], label: Any, prediction: Any, held: bool) -> None:
+    def _report(self, row: NDArray[Any], label: Any, out: Outcome, held: bool) -> None:
         if self.log is None:
             return
-        if self.model.plan.classes:
-            none = str(2**32 - 1) if self.options["scores"] else "unknown"
+        i, plan = int(row[0]), self.model.plan
+        prediction = out.prediction[i]
+        if plan.classes:
+            none = str(2**32 - 1) if plan.scores else "unknown"
             texts = [none if math.isnan(label) else str(int(label)), str(int(prediction))]
+            if plan.probabilities:
+                share = 100 * out.score[i, int(prediction) - int(out.base[i, 1])]
+                texts[1] += f"({fixed(float(share), 0):>2}%)"
         else:
-            texts = ["unknown" if math.isnan(label) else f"{label:.4f}", f"{prediction:.4f}"]
+            texts = ["unknown" if not label < FLT_MAX else fixed(label, 4), fixed(prediction, 4)]
         self.log.write(report_line(row, texts[0], texts[1], held))
 
     def _start(self, cached: bool) -> None:
@@ -429,7 +440,7 @@ class _Run:
         if options["oaa"]:
             say += [
                 "Input label = MULTICLASS",
-                f"Output pred = {'SCALARS' if options['scores'] else 'MULTICLASS'}",
+                f"Output pred = {'SCALARS' if model.plan.scores else 'MULTICLASS'}",
             ]
         else:
             say += ["Input label = SIMPLE", "Output pred = SCALAR"]
@@ -443,11 +454,13 @@ class _Run:
             ":" in term for name in ("quadratic", "cubic", "interactions") for term in options[name]
         ):
             names.append("generate_interactions")
-        names.append(f"scorer-{options['link']}")
+        names.append(f"scorer-{'identity' if self.model.plan.probabilities else options['link']}")
         if options["bootstrap"]:
             names.append("bootstrap")
         if options["oaa"]:
-            kind = "-scores" if options["scores"] else "-raw" if options["raw_predictions"] else ""
+            kind = "-raw" if options["raw_predictions"] else ""
+            if self.model.plan.scores:
+                kind = "-prob" if self.model.plan.probabilities else "-scores"
             names.append("oaa" + kind)
         else:
             names.append("count_label")
@@ -458,13 +471,18 @@ class _Run:
             return
         books = self.model.books
         if self.holds_out:
-            loss = f"{self.best:.6f} h"
+            loss = f"{fixed(self.best, 6)} h"
             if self.best in (FLT_MAX, float(np.float32(FLT_MAX * 0.5))):
                 loss = "undefined (no holdout)"
         elif books[LABELED] > 0:
-            loss = f"{books[LOSS] / books[LABELED]:.6f}"
+            loss = fixed(books[LOSS] / books[LABELED], 6)
         else:
             loss = "n.a."
+        log_loss = None
+        if self.model.plan.probabilities:
+            place = HELD_LOG_LOSS if self.holds_out else LOG_LOSS
+            with np.errstate(all="ignore"):
+                log_loss = fixed(books[place] / books[LABELED], 6) + " h" * self.holds_out
         constant, constant_loss = self._best_constant()
         self.log.write(
             summary(
@@ -476,6 +494,7 @@ class _Run:
                 constant=constant,
                 constant_loss=constant_loss,
                 features=int(books[FEATURES]),
+                log_loss=log_loss,
             )
         )
         self.log.flush()
@@ -493,7 +512,7 @@ class _Run:
         total = books[LABELED]
         with np.errstate(all="ignore"):
             c1 = f(f(books[LABELS] - np.float64(y2) * total) / f(y1 - y2))
-            c2 = f(total - np.float64(c1))
+            c2 = f(f(total) - c1)
             if c1 + c2 <= 0:
                 return None, None
             name = self.options["loss_function"]
@@ -514,7 +533,9 @@ class _Run:
                 return float(best), None
             low, high = f(self.model.shared[LOW]), f(self.model.shared[HIGH])
             l1, l2 = (loss_of(rule.loss, best, y, low, high) for y in (y1, y2))
-            lost = f(f(f(c1 * f(l1)) + f(c2 * f(l2))) / f(c1 + c2))
+            sum1 = f(c1 * f(l1)) if c1 > 0 else f(0)
+            sum2 = f(c2 * f(l2)) if c2 > 0 else f(0)
+            lost = f(f(sum1 + sum2) / f(c1 + c2))
         return float(best), float(lost)
 
 

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onlinestack.io.vw_text import VWRecords
 from onlinestack.linear.interactions import CONSTANT
@@ -111,7 +112,7 @@ class Auditor:
         rule, shared = self.model.rule, self.model.shared
         mask = int(rule.mask)
         self._range = np.float32(shared[LOW]), np.float32(shared[HIGH])
-        self._gravity = np.float32(shared[GAMMA] if rule.l1 > 0 and rule.update == GD else 0)
+        self._gravity = np.float32(shared[GAMMA] if rule.update == GD else 0)
         self._kappa = np.float32(shared[KAPPA] if rule.update == GD else 1)
         self._found = list(_entries(self.model, records))
         if not named:
@@ -138,20 +139,30 @@ class Auditor:
         learns = known and not held and not plan.test
         tag = records.tag[0].as_py()
         end = (" " + tag.decode(errors="surrogateescape") if tag else "") + "\n"
-        text = []
-        for vector in range(self._vectors):
-            raw = out.raw[0, vector]
+        entries: list[tuple[float, int]] = []
+        if plan.rounds:
+            entries = [(float(out.pulls[0, v, 2]), v) for v in range(self._vectors)]
+        elif plan.classes:
+            raws = (out.raw[0, v] for v in range(self._vectors))
+            entries = [(float(finalize(raw, *self._range)), v) for v, raw in enumerate(raws)]
+        else:
             low, high = (np.float32(model.shared[place]) for place in (LOW, HIGH))
-            texts = [number(float(finalize(raw, low, high)))]
-            if learns and rule.update in (FTRL, COIN) and not plan.rounds:
-                texts.insert(0, number(float(self._predicted(records, vector))))
-            if learns and rule.update == PISTOL:
-                self._weights[vector] = self._weigh(vector)
-            line = self._line(vector)
-            text += [part + end + line for part in texts]
+            entries = [(float(finalize(out.raw[0, 0], low, high)), 0)]
+            if learns and rule.update in (FTRL, COIN):
+                entries.insert(0, (float(self._predicted(records)), 0))
+        text = []
+        for call, (p, vector) in enumerate(entries):
+            renewed = learns and rule.update == PISTOL and not plan.classes
+            text.append(number(p) + end + self._line(vector, out.pulls[0, call], renewed))
+        if learns and plan.classes and (plan.rounds or rule.update != GD):
+            # Each class is looked at again when it is taught.
+            for vector in range(self._vectors):
+                pull = out.pulls[0, self._vectors + vector]
+                line = self._line(vector, pull, rule.update == PISTOL)
+                text.append(number(float(pull[2])) + end + line)
         self.stream.write("".join(text))
 
-    def _predicted(self, records: VWRecords, vector: int) -> np.float32:
+    def _predicted(self, records: VWRecords) -> np.float32:
         """Return what the weights say before the record is learned, clamped."""
         raw = np.float32(records.block.initial[0])
         block, alone = records.block, []
@@ -159,7 +170,7 @@ class Auditor:
             if c and self.model.reads.used[c]:
                 alone += [bool(self.model.reads.linear[c])] * int(last - first)
         alone += [True] * (len(self._found) - len(alone))
-        entries = zip(self._found, self._weights[vector], alone, strict=True)
+        entries = zip(self._found, self._weights[0], alone, strict=True)
         with np.errstate(all="ignore"):
             for (_, _, x), (w, _), counts in entries:
                 if not counts:
@@ -167,25 +178,28 @@ class Auditor:
                 raw = np.float32(raw + np.float32(w * x))
         return np.float32(finalize(raw, *self._range))
 
-    def _line(self, vector: int) -> str:
+    def _line(self, vector: int, pull: NDArray[np.float32], renewed: bool) -> str:
+        """Return a vector's line, with the weights before the record or those renewed by it."""
         rule, mask = self.model.rule, int(self.model.rule.mask)
         gravity, kappa = self._gravity, self._kappa
+        if self.model.plan.rounds:
+            gravity, kappa = pull[0], pull[1]
+        weights = self._weigh(vector) if renewed else self._weights[vector]
         rows = []
-        for (name, slot, x), (w, g) in zip(self._found, self._weights[vector], strict=True):
-            shown = (
-                np.float32(truncated(w, gravity) * kappa) if gravity > 0 else np.float32(w * kappa)
-            )
-            entry = f"{(slot + vector) & mask}:{short(float(x))}:{short(float(shown))}"
-            if rule.adaptive and rule.update == GD:
-                entry += f"@{short(float(g))}"
-            label = name.decode(errors="surrogateescape")
-            rows.append((-abs(float(np.float32(w * x))), f"\t{label}:{entry}"))
+        with np.errstate(all="ignore"):
+            for (name, slot, x), (w, g) in zip(self._found, weights, strict=True):
+                shown = np.float32(truncated(w, gravity) * kappa)
+                entry = f"{(slot + vector) & mask}:{short(float(x))}:{short(float(shown))}"
+                if rule.adaptive and rule.update == GD:
+                    entry += f"@{short(float(g))}"
+                label = name.decode(errors="surrogateescape")
+                rows.append((-abs(float(np.float32(w * x))), f"\t{label}:{entry}"))
         rows.sort(key=lambda row: row[0])
         return "".join(entry for _, entry in rows) + "\n"
 
 
 def _header(model: Model) -> list[str]:
-    books, shared, norm = model.books, model.shared, model.norms[0]
+    books, shared = model.books, model.shared
     whole = not model.options["predict_only_model"]
     low, high = short(shared[LOW]), short(shared[HIGH])
     lines = [
@@ -205,7 +219,7 @@ def _header(model: Model) -> list[str]:
         return lines
     values = {
         "initial_t": model.initial_t,
-        "norm normalizer": norm[NORMS],
+        **_by_vector(model, "norm normalizer", NORMS),
         "t": books[T],
         "sum_loss": books[LOSS],
         "sum_loss_since_last_dump": books[LOSS_SINCE],
@@ -217,7 +231,7 @@ def _header(model: Model) -> list[str]:
         "weighted_unlabeled_examples": books[UNLABELED],
         "example_number": int(books[EXAMPLES]),
         "total_features": int(books[FEATURES]),
-        "total_weight": norm[TOTAL],
+        **_by_vector(model, "total_weight", TOTAL),
         "sd::oec.weighted_labeled_examples": books[LABELED_BEFORE],
         "current_pass": model.passes,
         "l1_state": shared[GAMMA],
@@ -226,6 +240,14 @@ def _header(model: Model) -> list[str]:
     for name, value in values.items():
         lines.append(f"{name} {value if isinstance(value, int) else short(value)}")
     return lines
+
+
+def _by_vector(model: Model, name: str, place: int) -> dict[str, float]:
+    """Return a number of the first weight vector, or where asked for those of all by name."""
+    if not model.options["per_model_save_load"] or model.rule.update != GD:
+        return {name: model.norms[0, place]}
+    count = max(1, model.plan.classes) * max(1, model.plan.rounds)
+    return {f"{name}_{v}": value for v, value in enumerate(model.norms[:count, place].tolist())}
 
 
 def write_dump(path: str, model: Model, names: dict[int, bytes] | None) -> None:
@@ -248,11 +270,12 @@ def write_dump(path: str, model: Model, names: dict[int, bytes] | None) -> None:
     table = model.table()
     columns = model.state_columns if not model.options["predict_only_model"] else [0]
     used = np.flatnonzero(table[:, columns].any(axis=1))
+    whole, leader = not model.options["predict_only_model"], model.rule.update != GD
     with open(path, "wb") as file:
         file.write("".join(f"{line}\n" for line in _header(model)).encode())
         for slot in used.tolist():
             name = b""
-            if names is not None and slot in names:
-                name = names[slot] + b":"
+            if names is not None and (leader or not whole or table[slot, 0] != 0):
+                name = names[slot] + b":" if slot in names else b"" if whole else b":"
             text = " ".join(short(value) for value in table[slot, columns].tolist())
             file.write(name + f"{slot}:{text}\n".encode())

@@ -25,6 +25,7 @@ from onlinestack.linear.reductions import (
     DUMP,
     FIRST,
     INDEXING,
+    MORE,
     SECOND,
     STEP,
     Outcome,
@@ -180,13 +181,16 @@ class Model:
         vectors = max(1, classes) * max(1, rounds)
         spread = 1 << (vectors - 1).bit_length()
         self.reads = _reads(options, spread)
+        probabilities = bool(classes and options["probabilities"])
         self.plan = Plan(
             classes=classes,
             rounds=rounds,
             vote=options["bs_type"] == "vote",
             test=bool(options["testonly"]),
-            scores=bool(options["scores"]),
-            link=LINKS[options["link"]],
+            scores=bool(options["scores"] or options["probabilities"]),
+            probabilities=probabilities,
+            quiet=bool(options["quiet"]),
+            link=LINKS["identity" if probabilities else options["link"]],
         )
         self.terms = _terms(options)
         self._wild = any(b":" in term for term in self.terms)
@@ -203,7 +207,7 @@ class Model:
             self.rule = self.rule._replace(adaptive=False, normalized=False)
         self.initial_t = initial_t
         low, high = self._range()
-        constant = 0.0 if options["noconstant"] else options["constant"]
+        constant = options["constant"]
         self.member = LinearMember(
             self.reads,
             self.rule,
@@ -215,7 +219,7 @@ class Model:
         if constant and self.rule.update == GD:
             # Vowpal Wabbit does not spread this slot over its weight vectors.
             self.table()[CONSTANT & int(self.rule.mask), 0] = constant
-        if "initial_t" not in options:
+        if "initial_t" not in options or self.rule.update != GD:
             self.member.norms[:, :2] = 0.0
         self.shared[GAMMA], self.shared[KAPPA] = options["l1_state"], options["l2_state"]
         self.books = np.zeros(BOOKS)
@@ -253,7 +257,7 @@ class Model:
 
     def _set_pace(self) -> None:
         """Set when reports are due."""
-        text = self.options["progress"]
+        text = None if self.options["quiet"] else self.options["progress"]
         self.books[[DUMP, ADDS, STEP]] = 1.0, 0.0, 2.0
         if text is None:
             return
@@ -317,6 +321,8 @@ class Model:
         kept = self.options.kept()
         if self.options["predict_only_model"]:
             kept = {name: value for name, value in kept.items() if name not in _OF_LEARNING}
+        if self.plan.probabilities and "link" in kept:
+            kept["link"] = "identity"
         if int(self.draw[0]):
             kept["random_seed"] = int(self.draw[0])
         return kept
@@ -392,8 +398,5 @@ class Model:
                 self.books[:] = arrays["books"]
                 self.passes = meta["passes"]
             self.books[T] = arrays["books"][T]
-        if self.books[INDEXING] < 0:
-            self.books[INDEXING] = arrays["books"][INDEXING]
-        self.books[[FIRST, SECOND]] = books[[FIRST, SECOND]]
-        if "progress" in self.options or not self.options["preserve_performance_counters"]:
-            self.books[[DUMP, ADDS, STEP]] = books[[DUMP, ADDS, STEP]]
+        self.books[[FIRST, SECOND, MORE]] = books[[FIRST, SECOND, MORE]]
+        self.books[[ADDS, STEP]] = books[[ADDS, STEP]]

@@ -27,6 +27,11 @@ def notices(options: Options, terms: Sequence[bytes]) -> Iterator[str]:
     terms
         The interactions it asks for, as written.
     """
+    if options["save_resume"]:
+        yield (
+            "[warning] --save_resume flag is deprecated -- learning can now continue on saved "
+            "models by default."
+        )
     pace = options["progress"]
     if pace is not None and "." in pace and float(pace) <= 1:
         yield f"[warning] Multiplicative --progress <float> '{pace}' is <= 1.0: adding 1.0"
@@ -49,6 +54,19 @@ def notices(options: Options, terms: Sequence[bytes]) -> Iterator[str]:
                 "[warning] Some interactions contain duplicate characters and their characters "
                 f"order has been changed. Interactions affected: {changed}."
             )
+    if options["oaa"] and options["probabilities"] and options["loss_function"] != "logistic":
+        yield (
+            "[warning] --probabilities should be used only with --loss_function=logistic, "
+            f"currently using: {options['loss_function']}"
+        )
+    for name, others in options.idle():
+        yield (
+            f"[warning] Option '{name}' depends on another option (or combination of options) "
+            "which was not supplied. Possible combinations of options which would enable this "
+            "option are:"
+        )
+        yield from (f"\t{other}" for other in others)
+        yield ""
     dumps = options["readable_model"] or options["invert_hash"]
     if dumps and not options["predict_only_model"]:
         yield _SAVES

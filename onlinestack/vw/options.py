@@ -117,6 +117,7 @@ OPTIONS: dict[str, Option] = {
     "max_prediction": Option("number", "Greatest prediction."),
     "oaa": Option("whole", "One against all, of so many classes.", kept=True),
     "scores": Option("flag", "Print the scores of all classes."),
+    "probabilities": Option("flag", "Print the probabilities of all classes."),
     "indexing": Option("whole", "Number of the first class, 0 or 1.", kept=True),
     "bootstrap": Option("whole", "Rounds of resampling.", kept=True),
     "bs_type": Option("text", "How rounds agree.", "", "mean", True, ("mean", "vote")),
@@ -147,10 +148,18 @@ _SHORT = {option.short: name for name, option in OPTIONS.items() if option.short
 _LAST = ("ignore", "ignore_linear", "keep")
 _NEEDS = {
     "scores": ("oaa",),
+    "probabilities": ("oaa",),
     "indexing": ("oaa",),
     "bs_type": ("bootstrap",),
     "ftrl_alpha": ("ftrl", "pistol", "coin"),
     "ftrl_beta": ("ftrl", "pistol", "coin"),
+    "per_model_save_load": ("gd",),
+}
+# What Vowpal Wabbit names where one of these is missing, learners that we do not have included.
+_NAMED = {
+    "indexing": ("csoaa", "oaa"),
+    "probabilities": ("csoaa_ldf", "plt", "multilabel_oaa", "oaa"),
+    "per_model_save_load": ("cb_adf",),
 }
 _EXCLUDES = {
     name: ("ftrl", "pistol", "coin")
@@ -190,18 +199,29 @@ class Options:
         OptionError
             For the first such option.
         """
-        for name, others in _NEEDS.items():
-            if name in self.given and not any(other in self.given for other in others):
-                wanted = " or ".join(f"--{other}" for other in others)
-                raise OptionError(f"--{name} needs {wanted}: give it, or leave out --{name}")
         for name, others in _EXCLUDES.items():
             for other in others:
                 if name in self.given and other in self.given:
                     raise OptionError(f"--{name} means nothing with --{other}: leave one out")
 
+    def idle(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return the options that do nothing, each with those that one of would make it work."""
+        on = set(self.given)
+        if not on & {"ftrl", "pistol", "coin"}:
+            on.add("gd")
+        return [
+            (name, _NAMED.get(name, others))
+            for name, others in _NEEDS.items()
+            if name in on and not on.intersection(others)
+        ]
+
     def kept(self) -> dict[str, Any]:
-        """Return the options that travel in a model."""
-        return {name: value for name, value in self.given.items() if OPTIONS[name].kept}
+        """Return the options that travel in a model; letters of namespaces as one sorted text."""
+        kept = {name: value for name, value in self.given.items() if OPTIONS[name].kept}
+        for name in _LAST:
+            if name in kept:
+                kept[name] = ["".join(sorted(set("".join(kept[name]))))]
+        return kept
 
     def under(self, kept: dict[str, Any]) -> Options:
         """Return these options, with those of a model where they say nothing else."""

@@ -53,12 +53,27 @@ def class_lines(predictions: NDArray[np.float32], tag: Any) -> bytes:
     return _lines((b"%d" % int(p) for p in predictions), tag)
 
 
-def score_lines(scores: NDArray[np.float32], tag: Any, *, lead: str = "", first: int = 1) -> bytes:
-    """Return lines of ``1:score 2:score``, with something before the first."""
+def score_lines(
+    scores: NDArray[np.float32], tag: Any, *, lead: str = "", first: NDArray[np.uint8] | None = None
+) -> bytes:
+    """Return lines of ``1:score 2:score``, with something before the first.
+
+    Parameters
+    ----------
+    scores
+        ``float32[n, k]``.
+    tag
+        The records' tags.
+    lead
+        What every line begins with.
+    first
+        ``uint8[n]``: the number of each line's first score; None for 1.
+    """
+    firsts = [1] * len(scores) if first is None else first.tolist()
     return _lines(
         (
-            (lead + " ".join(f"{c}:{short(s)}" for c, s in enumerate(row, first))).encode()
-            for row in scores.tolist()
+            (lead + " ".join(f"{c}:{short(s)}" for c, s in enumerate(row, start))).encode()
+            for row, start in zip(scores.tolist(), firsts, strict=True)
         ),
         tag,
     )
