@@ -58,7 +58,7 @@ class _Linear(Estimator):
     beta: float | None
     l1: float
     l2: float
-    interactions: tuple[str, ...]
+    interactions: tuple[str, ...] | None
     update: str | None
     link: str | None
     constant: bool
@@ -134,7 +134,7 @@ class _Linear(Estimator):
         if self.oaa is not None:
             _within("oaa", self.oaa, 2, 1 << min(self.bits, 16))
             spread = 1 << (self.oaa - 1).bit_length()
-        letters = [term.encode() for term in self.interactions]
+        letters = [term.encode() for term in self.interactions or ()]
         if any(len(term) < 2 for term in letters):
             raise ValueError(
                 f"interactions={self.interactions!r} needs two namespaces or more in each entry; "
@@ -210,7 +210,6 @@ class _Linear(Estimator):
             mask=np.uint64((1 << self.bits) - 1),
             shift=np.uint64(SHIFTS[code]),
             with_label=self.raw,
-            eager=not self.raw,
         )
         return rule, initial_t
 
@@ -496,11 +495,13 @@ class LinearLearner(_Linear, base.Classifier):
     l1, l2
         Regularisation for each record.
     interactions
-        Tuples of namespaces to multiply on the fly: ``("ff",)`` is every pair of fields.
+        Tuples of namespaces to multiply on the fly: ``("ff",)`` is every pair of fields. None for
+        none.
     update
         ``ftrl``, ``pistol`` or ``coin``; or which refinements of gradient descent are on, a
         selection of ``adaptive``, ``normalized`` and ``invariant`` with commas between, or
-        ``sgd`` for none of them. None is gradient descent with all three.
+        ``sgd`` for none of them. None is gradient descent with all three. Pistol needs losses
+        whose slope is bounded: logistic, hinge or quantile.
     link
         What turns a score into a prediction; None fits the loss.
     constant
@@ -566,7 +567,7 @@ class LinearLearner(_Linear, base.Classifier):
         initial_t: float | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
-        interactions: tuple[str, ...] = (),
+        interactions: tuple[str, ...] | None = None,
         update: str | None = None,
         link: str | None = None,
         constant: bool = True,
@@ -646,7 +647,8 @@ class LinearRegressor(_Linear, base.Regressor):
 
     Use it where river is to know that numbers are predicted: in its pipelines, and with its own
     evaluation and metrics. What it learns and predicts is what `LinearLearner` does with
-    ``task="regression"``.
+    ``task="regression"``. Steps are small beside labels far from 0; a higher learning rate gets
+    there sooner.
 
     Parameters
     ----------
@@ -663,7 +665,7 @@ class LinearRegressor(_Linear, base.Regressor):
     Examples
     --------
     >>> from onlinestack import LinearRegressor
-    >>> model = LinearRegressor()
+    >>> model = LinearRegressor(learning_rate=10)
     >>> for minutes in (10, 20, 30) * 40:
     ...     model.learn_one({"carrier": f"c{minutes}"}, minutes)
     >>> round(model.predict_one({"carrier": "c20"}))
@@ -683,7 +685,7 @@ class LinearRegressor(_Linear, base.Regressor):
         initial_t: float | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
-        interactions: tuple[str, ...] = (),
+        interactions: tuple[str, ...] | None = None,
         update: str | None = None,
         link: str | None = None,
         constant: bool = True,
@@ -792,7 +794,7 @@ def load(path: str | Path) -> Learner:
     if kind is None:
         raise snapshot.SnapshotError(f"{path} holds no linear learner; give a file saved by `save`")
     params: dict[str, Any] = dict(learner["params"])
-    params["interactions"] = tuple(params["interactions"])
+    params["interactions"] = tuple(params["interactions"] or ()) or None
     model = kind(**params)
     model.start(None if learner["schema"] is None else Schema.from_dict(learner["schema"]))
     model.restore(arrays, learner)

@@ -116,7 +116,7 @@ def _can_save(path: str) -> None:
 def new_learner(config: Config, schema: Schema) -> LinearLearner:
     """Return a started learner with the settings of a configuration."""
     params = config.table("learner")
-    params["interactions"] = tuple(params["interactions"])
+    params["interactions"] = tuple(params["interactions"] or ()) or None
     try:
         learner = LinearLearner(**params)
         learner.start(schema)

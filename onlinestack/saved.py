@@ -16,6 +16,7 @@ from onlinestack.io.schema import Schema, SchemaError, list_names
 from onlinestack.io.source import Source, wanted_columns
 from onlinestack.settings import SETTINGS
 from onlinestack.snapshot import SnapshotError
+from onlinestack.tasks import task_of
 
 __all__ = [
     "KINDS",
@@ -80,7 +81,11 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
     before |= {key: value for key, value in params.items() if key in SETTINGS}
     if meta["learner"]["kind"] == "LinearRegressor":
         before["task"] = "regression"
-    before.setdefault("preset", DEFAULT_PRESET)
+    before["interactions"] = before.get("interactions") or []
+    made = dict(before)
+    made["task"], made["loss"] = task_of(*(before.get(key) for key in ("task", "loss", "oaa")))
+    for kept in (before, made):
+        kept.setdefault("preset", DEFAULT_PRESET)
     schema = schema_of(meta, path) or Schema()
     for key in ROLES:
         before.setdefault(key, getattr(schema, key))
@@ -88,8 +93,8 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
         table = SETTINGS[key].table
         if table == "schema":
             problem = _schema_problem(key, config[key], schema, bool(config["resume"]))
-        elif (table == "learner" or key == "preset") and config[key] != before.get(key):
-            problem = f"was made with {key} {_said(before.get(key))}, not {_said(config[key])}"
+        elif (table == "learner" or key == "preset") and config[key] != made.get(key):
+            problem = f"was made with {key} {_said(made.get(key))}, not {_said(config[key])}"
         else:
             continue
         if problem:

@@ -30,7 +30,7 @@ for name, array in sorted(learner.state()[0].items()):
 SETTINGS = {
     "default": ({}, 150),
     "pairs": ({"interactions": ("ff",), "l1": 1e-6, "l2": 1e-6}, 20),
-    "sgd": ({"update": "sgd", "loss": "squared"}, 60),
+    "sgd": ({"update": "sgd", "loss": "squared", "task": "click"}, 60),
 }
 
 

@@ -22,7 +22,7 @@ from onlinestack.kernel import exp32, kernel
 from onlinestack.linear.losses import derivative
 from onlinestack.linear.rule import HIGH, LOW, NORMS, SCALE, TOTAL
 
-__all__ = ["bet", "learn_coin", "learn_ftrl", "learn_pistol", "refresh", "settle"]
+__all__ = ["bet", "learn_coin", "learn_ftrl", "learn_pistol", "refresh"]
 
 Z, G2, MX, WE, MG = (np.uint64(place) for place in range(1, 6))
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -184,12 +184,3 @@ def learn_coin(
         won = np.float32(-gradient * w)
         weights[at + WE] = np.float32(weights[at + WE] + won)
         weights[at] = np.float32(w / average)
-
-
-@kernel()
-def settle(n: Any, slots: Any, offset: Any, weights: Any, norm: Any, rule: Any) -> None:
-    """Compute coin's weights anew from what was learned of the record just now."""
-    average = np.float32(norm[SCALE])
-    for i in range(n):
-        at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
-        weights[at] = np.float32(_stake(at, weights[at + MX], weights, rule) / average)

@@ -75,9 +75,6 @@ class Rule(NamedTuple):
         Whether the prediction given out is the one of the learning step, clamped to a range that
         includes the label itself, as Vowpal Wabbit prints it; otherwise nothing of the label is
         in it.
-    eager
-        Whether pistol and coin bring their weights up to date once a label is learned. Vowpal
-        Wabbit does so only when the next label comes, and predicts with older weights until then.
     sparse_l2
         Pull of every step against the prediction itself, in gradient descent.
     """
@@ -98,7 +95,6 @@ class Rule(NamedTuple):
     track: bool = True
     with_label: bool = False
     sparse_l2: np.float32 = np.float32(0)
-    eager: bool = False
 
 
 @kernel()

@@ -13,7 +13,7 @@ import numpy as np
 
 from onlinestack.kernel import kernel
 from onlinestack.linear.descent import descend
-from onlinestack.linear.leader import bet, learn_coin, learn_ftrl, learn_pistol, refresh, settle
+from onlinestack.linear.leader import bet, learn_coin, learn_ftrl, learn_pistol, refresh
 from onlinestack.linear.rule import COIN, FTRL, GAMMA, GD, KAPPA, PISTOL, truncated
 
 __all__ = ["learn", "look_again", "predict"]
@@ -117,11 +117,7 @@ def learn(
         learn_ftrl(n, slots, values, offset, p, y, importance, weights, shared, rule)
     elif rule.update == PISTOL:
         learn_pistol(n, slots, values, offset, p, y, importance, weights, shared, rule)
-        if rule.eager:
-            refresh(n, slots, values, offset, weights, rule)
     elif rule.update == COIN:
         learn_coin(n, slots, values, offset, p, y, importance, weights, shared, norm, rule)
-        if rule.eager:
-            settle(n, slots, offset, weights, norm, rule)
     else:
         descend(n, slots, values, offset, p, y, importance, squares, weights, shared, norm, rule)

@@ -364,5 +364,11 @@ def test_canonical_text():
 
 def test_names_are_the_public_ones():
     assert columns.__all__ == [
-        *["NOT_A_TIME", "canonical", "decode_label", "decode_time", "decode_weight"]
+        "NOT_A_TIME",
+        "canonical",
+        "decode_class",
+        "decode_label",
+        "decode_number",
+        "decode_time",
+        "decode_weight",
     ]

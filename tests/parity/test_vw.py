@@ -36,8 +36,11 @@ OPTIONS = {
     "--loss_function": "loss",
     "--quantile_tau": "tau",
     "--expectile_q": "tau",
+    "--ftrl_alpha": "alpha",
+    "--ftrl_beta": "beta",
+    "--oaa": "oaa",
 }
-FLAGS = {"--adaptive", "--normalized", "--invariant", "--sgd"}
+FLAGS = {"--adaptive", "--normalized", "--invariant", "--sgd", "--ftrl", "--pistol", "--coin"}
 IGNORED = {"-k": 0, "--kill_cache": 0, "--onethread": 0, "-P": 1, "-f": 1, "-p": 1, "-d": 1}
 
 
@@ -61,7 +64,7 @@ def parameters(arguments: str) -> dict[str, Any] | None:
             elif name in ("loss", "link"):
                 found[name] = value
             else:
-                found[name] = int(value) if name == "bits" else float(value)
+                found[name] = int(value) if name in ("bits", "oaa") else float(value)
         else:
             return None
     if update:
@@ -85,7 +88,10 @@ def theirs(path: Path, arguments: str) -> np.ndarray:
     for line in path.read_text().splitlines():
         example = model.example(line)
         model.learn(example)
-        out.append(example.get_simplelabel_prediction())
+        if "--oaa" in arguments:
+            out.append(example.get_multiclass_prediction())
+        else:
+            out.append(example.get_simplelabel_prediction())
         model.finish_example(example)
     model.finish()
     return np.array(out, np.float32)
@@ -128,6 +134,8 @@ def clicks(seed: int, n: int = 250, kind: str = "click") -> str:
         signal = sum(len(x) % 3 for x in a) + (b[0] > "b5") - 1
         if kind == "click":
             label = "1" if rng.random() < 1 / (1 + 2.0**-signal) else "-1"
+        elif kind == "class":
+            label = str(1 + int(max(0, signal + 1.5 * rng.random())) % 5)
         elif kind == "count":
             label = str(max(0, round(rng.expovariate(1) + signal / 2)))
         else:
@@ -136,7 +144,7 @@ def clicks(seed: int, n: int = 250, kind: str = "click") -> str:
             label = ""
         elif rng.random() < 0.2:
             label += f" {rng.choice([0, 0.5, 2, 7])}"
-            if rng.random() < 0.3:
+            if rng.random() < 0.3 and kind != "class":
                 label += f" {rng.choice([-0.5, 0.25])}"
         groups = {"a": a, "b": b, "c": c}
         names = rng.sample(sorted(groups), 3)
@@ -188,6 +196,64 @@ def test_live(arguments: str, tmp_path: Path) -> None:
     path = tmp_path / "data.vw"
     path.write_text(clicks(len(arguments), kind=LOSSES[loss]))
     assert_close(ours(path, arguments, batch_size=64), theirs(path, arguments))
+
+
+LEADERS = ("--ftrl", "--pistol", "--coin")
+LEADING = ("", "--ftrl_alpha 0.05 --ftrl_beta 0.2", "-q ab -b 12 --noconstant", "--l1 0.3 --l2 0.1")
+
+
+@pytest.mark.parametrize("extra", LEADING)
+@pytest.mark.parametrize(("leader", "loss"), list(product(LEADERS, LOSSES)))
+def test_followers_of_the_leader_live(leader: str, loss: str, extra: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.vw"
+    arguments = f"--loss_function {loss} {leader} {extra}"
+    path.write_text(clicks(len(arguments), kind=LOSSES[loss]))
+    assert_close(ours(path, arguments, batch_size=64), theirs(path, arguments))
+
+
+CLASSES = (
+    "",
+    "-q ab -q cc",
+    "--sgd -l 0.02",
+    "--adaptive --invariant -l 0.3",
+    "--l1 1e-4 --l2 1e-4",
+    "-b 8 --noconstant",
+    "--power_t 0.3",
+)
+
+
+@pytest.mark.parametrize("extra", CLASSES)
+@pytest.mark.parametrize("loss", ["squared", "logistic", "hinge"])
+def test_one_against_all_live(loss: str, extra: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.vw"
+    arguments = f"--oaa 5 --loss_function {loss} {extra}"
+    path.write_text(clicks(len(arguments), kind="class"))
+    mine, reference = ours(path, arguments, batch_size=64), theirs(path, arguments)
+    assert len(set(reference.tolist())) > 2
+    assert mine.tolist() == reference.tolist()
+
+
+@pytest.mark.parametrize("extra", CLASSES)
+def test_class_probabilities_live(extra: str, tmp_path: Path) -> None:
+    """Predictions without the label are those of ``--probabilities``."""
+    path = tmp_path / "data.vw"
+    arguments = f"--oaa 5 --loss_function logistic {extra}"
+    path.write_text(clicks(len(arguments), kind="class"))
+    source = open_source(path, format="vw", target="class", batch_size=64)
+    settings = parameters(arguments)
+    assert settings is not None
+    model = LinearLearner(**{**settings, "raw": False})
+    model.start(source.schema)
+    mine = np.concatenate([model.progress(batch) for batch in source])
+    oracle = vowpalwabbit.Workspace(f"--quiet --probabilities {arguments}")
+    reference = []
+    for line in path.read_text().splitlines():
+        example = oracle.example(line)
+        oracle.learn(example)
+        reference.append(example.get_scalars())
+        oracle.finish_example(example)
+    oracle.finish()
+    assert_close(mine.ravel(), np.array(reference, np.float32).ravel())
 
 
 def test_the_oracle_is_asked_often_enough() -> None:
