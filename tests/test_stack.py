@@ -16,7 +16,7 @@ from onlinestack.progressive import records
 from onlinestack.stacker import OnlineStacker
 
 N = 3000
-CUTS = [300, 557, 836, 1254, 1881, 2581]
+CUTS = [300, 557, 814, 1071, 1518, 2218]
 ROLES: dict[str, Any] = {"label": "click", "weight": "w", "text": ("tags",)}
 MEMBERS: tuple[dict[str, Any], ...] = (
     {"name": "f", "learning_rate": 2.0},
@@ -264,7 +264,7 @@ def test_it_changes_its_mind_when_labels_are_flipped(tmp_path: Path) -> None:
     _, p = learned(path, roles={"label": "click", "text": ("tags",)})
     loss = -np.log(np.where(y > 0, p, 1 - p))
     assert loss[2000:2100].mean() > 0.7
-    assert loss[3000:].mean() < 0.65
+    assert loss[3000:].mean() < 0.68
 
 
 def test_ten_thousand_columns(tmp_path: Path) -> None:
