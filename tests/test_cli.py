@@ -165,7 +165,7 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("learn", "{clicks}", "--label", "click", "--loss", "l2"), 2, "logistic"),
         (("learn", "{clicks}", "--label", "click", "-q", "abc"), 2, "-q takes 2 letters"),
         (("learn", "{clicks}", "--label", "click", "--task", "rank"), 2, "click, regression"),
-        (("learn", "{clicks}", "--label", "click", "--oaa", "1"), 2, "--oaa must be at least 2"),
+        (("learn", "{clicks}", "--label", "click", "--oaa", "1"), 2, "oaa=1 is out of range"),
         (("learn", "{clicks}", "--label", "click", "--beta", "1"), 2, "belongs to ftrl"),
         (("learn", "{clicks}", "--label", "site", "--oaa", "3", "--positive", "s1"), 2, "positive"),
         (("learn", "{clicks}", "--label", "click", "--preset", "stack"), 2, "preset"),
