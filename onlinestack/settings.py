@@ -115,7 +115,7 @@ _ROWS = [
         "names.",
         ("--oaa",),
         "N",
-        2,
+        1,
     ),
     Setting(
         "learner",

@@ -164,6 +164,10 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("learn", "{clicks}", "--label", "click", "-b", "77"), 2, "bits"),
         (("learn", "{clicks}", "--label", "click", "--loss", "l2"), 2, "logistic"),
         (("learn", "{clicks}", "--label", "click", "-q", "abc"), 2, "-q takes 2 letters"),
+        (("learn", "{clicks}", "--label", "click", "--task", "rank"), 2, "click, regression"),
+        (("learn", "{clicks}", "--label", "click", "--oaa", "1"), 2, "oaa=1 is out of range"),
+        (("learn", "{clicks}", "--label", "click", "--beta", "1"), 2, "belongs to ftrl"),
+        (("learn", "{clicks}", "--label", "site", "--oaa", "3", "--positive", "s1"), 2, "positive"),
         (("learn", "{clicks}", "--label", "click", "--preset", "stack"), 2, "preset"),
         (("learn", "{clicks}", "--label", "click", "--json", "-p", "-"), 2, "standard output"),
         (("learn", "{clicks}", "--label", "click", "-p", "p.xls"), 2, ".parquet"),
@@ -240,6 +244,31 @@ def test_lists_are_parted_by_commas_and_options_may_be_repeated(clicks):
     result = call("config", "--ignore", "a,b", "--ignore", "c", "-q", "ff", "--cubic", "fff")
     assert 'ignore = ["a", "b", "c"]' in result.stdout
     assert 'interactions = ["ff", "fff"]' in result.stdout
+
+
+def test_tables_of_numbers_and_classes(clicks):
+    numbers = call("learn", clicks, "--label", "price", "--loss", "squared")
+    assert numbers.exit_code == 0, numbers.stderr
+    assert re.search(r"^ +records +records/s +MAE +since last +RMSE", numbers.stderr)
+    assert re.search(r"^expert +kind +MAE +RMSE$", numbers.stderr, re.MULTILINE)
+    assert re.search(r"^mean label 7\.\d+$", numbers.stderr, re.MULTILINE)
+    classes = call("learn", clicks, "--label", "site", "--oaa", "6")
+    assert classes.exit_code == 0, classes.stderr
+    assert re.search(r"^ +records +records/s +log-loss +since last +accuracy", classes.stderr)
+    assert re.search(r"^classes: s1 17\.0%, s0 17\.0%|^classes: s0 17\.0%", classes.stderr, re.M)
+    result = call("learn", clicks, "--label", "site", "--oaa", "6", "--json")
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert {"log_loss", "accuracy", "classes"} <= set(summary) and "auc" not in summary
+    result = call("learn", clicks, "--label", "price", "--task", "regression", "--json")
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert {"mae", "rmse", "label_mean"} <= set(summary) and "log_loss" not in summary
+
+
+@pytest.mark.parametrize("value", [0.0, 1.23456789, 12345.678, -3e6, 4.5e9, 1e-7])
+def test_errors_of_any_size_fit_their_column(value):
+    text = terminal._number("mae", value)
+    assert len(text) <= 11
+    assert float(text) == pytest.approx(value, rel=1e-4, abs=1e-4)
 
 
 class Terminal(io.StringIO):

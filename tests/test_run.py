@@ -471,3 +471,126 @@ def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path):
         process.stdout.close()
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
+
+
+# ------------------------------------------------------------------------- numbers and classes
+
+
+def tasks(path, n=300):
+    """Write a log with a number and a class to predict."""
+    draw = random.Random(5)
+    rows = ["minutes,kind,size,site,price"]
+    for i in range(n):
+        site, price = draw.randrange(9), draw.random()
+        minutes = "" if draw.random() < 0.05 else f"{3 * site + price:.2f}"
+        kind = "" if draw.random() < 0.05 else f"kind {site % 3}" if i % 50 != 49 else f"odd {i}"
+        rows.append(f"{minutes if i % 90 else 'many'},{kind},{site % 4},s{site},{price:.3f}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+TASKS = {
+    "numbers": {"label": "minutes", "loss": "squared", "ignore": ["kind", "size"]},
+    "names": {"label": "kind", "oaa": 3, "ignore": ["minutes", "size"]},
+    "whole": {"label": "size", "oaa": 3, "ignore": ["minutes", "kind"]},
+    "ftrl": {"label": "size", "positive": "2", "update": "ftrl", "alpha": 0.1,
+             "ignore": ["minutes", "kind"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sink", ["p.csv", "p.jsonl"])
+@pytest.mark.parametrize("task", TASKS)
+def test_runs_of_other_tasks_resume_and_lose_nothing(tmp_path, monkeypatch, task, sink):
+    log = tasks(tmp_path / "log.csv")
+    options = {**TASKS[task], "predictions": sink, "rejects": "bad.jsonl", "save": "model"}
+    outputs = [sink, "bad.jsonl", "model"]
+    (tmp_path / "unbroken").mkdir()
+    monkeypatch.chdir(tmp_path / "unbroken")
+    _, unbroken = go(log, **options)
+    result = unbroken.result
+    expected = {name: Path(name).read_bytes() for name in outputs}
+    assert (
+        result["read"] == 300 == result["learned"] + result["predicted_only"] + result["rejected"]
+    )
+    assert len(Path("bad.jsonl").read_text().splitlines()) == result["rejected"]
+    assert len(Path(sink).read_text().splitlines()) == 300 - result["rejected"] + (sink == "p.csv")
+    (tmp_path / "broken").mkdir()
+    monkeypatch.chdir(tmp_path / "broken")
+    monkeypatch.setattr(
+        opening, "open_source", functools.partial(opening.open_source, batch_size=7)
+    )
+    go(log, **options, limit=73)
+    go(resume="model", limit=211, label=None, bits=None)
+    _, heard = go(resume="model", label=None, bits=None)
+    assert {name: Path(name).read_bytes() for name in outputs} == expected
+    assert untimed(heard.result) == untimed(result)
+
+
+def test_numbers_are_told_in_units_of_the_label(tmp_path):
+    log = tasks(tmp_path / "log.csv")
+    _, heard = go(log, **TASKS["numbers"], save=tmp_path / "m", predictions=tmp_path / "p.csv")
+    result = heard.result
+    assert set(result["experts"]["linear"]) == {"kind", "mae", "rmse", "label_mean", "weight"}
+    assert 10 < result["label_mean"] < 15
+    assert result["rejected"] == 4
+    assert {"mae", "mae_since", "rmse", "rmse_since"} <= set(heard.checkpoints[-1])
+    assert "log_loss" not in heard.checkpoints[-1]
+    lines_ = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines_[0] == "row,label,prediction"
+    errors = [abs(float(p) - float(y)) for _, y, p in (row.split(",") for row in lines_[1:]) if y]
+    assert result["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-5)
+    _, again = go(log, learning=False, load=tmp_path / "m", bits=None)
+    assert again.result["mae"] < result["mae"]
+    assert again.result["learned"] == 0
+
+
+def test_classes_are_told_by_name(tmp_path):
+    log = tasks(tmp_path / "log.csv")
+    _, heard = go(log, **TASKS["names"], save=tmp_path / "m", predictions=tmp_path / "p.jsonl")
+    result = heard.result
+    assert list(result["classes"]) and set(result["classes"]) == {"kind 0", "kind 1", "kind 2"}
+    assert sum(result["classes"].values()) == pytest.approx(1)
+    assert result["rejected"] == 6
+    figures = {"kind", "log_loss", "accuracy", "normalized_entropy", "weight"}
+    assert set(result["experts"]["constant"]) == figures
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert rows[0]["prediction"] is None and rows[-1]["prediction"] in result["classes"]
+    known = [row for row in rows if row["label"] is not None]
+    right = sum(row["label"] == row["prediction"] for row in known)
+    assert result["accuracy"] == pytest.approx(right / len(known))
+    _, again = go(log, learning=False, load=tmp_path / "m", bits=None)
+    assert again.result["rejected"] == 6
+    assert again.result["accuracy"] > result["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"label": "minutes", "loss": "squared", "oaa": 3, "task": "regression"}, "no classes"),
+        ({"label": "minutes", "task": "regression", "loss": "logistic"}, "yes and no"),
+        ({"label": "kind", "oaa": 3, "positive": "kind 1"}, "leave positive out"),
+        ({"label": "minutes", "alpha": 0.5}, "alpha=0.5 belongs to"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path, options, sentence):
+    with pytest.raises((ConfigError, SchemaError), match=sentence):
+        go(tasks(tmp_path / "log.csv"), **options)
+
+
+def test_a_model_of_one_task_is_not_one_of_another(tmp_path):
+    log = tasks(tmp_path / "log.csv")
+    go(log, **TASKS["names"], save=tmp_path / "m")
+    for more in ({"oaa": 4}, {"task": "regression"}, {"loss": "squared"}, {"update": "ftrl"}):
+        with pytest.raises(SnapshotError, match="leave out|does not"):
+            go(log, load=tmp_path / "m", label=None, bits=None, **more)
+    go(log, load=tmp_path / "m", label=None, bits=None, loss="logistic", task="multiclass")
+
+
+def test_vowpal_wabbit_text_of_other_tasks(tmp_path):
+    path = tmp_path / "log.vw"
+    path.write_text("".join(f"{1 + i % 3} |f s{i % 3} t{i % 5}\n" for i in range(90)) + "9 |f a\n")
+    _, heard = go(path, oaa=3, label=None)
+    assert heard.result["accuracy"] > 0.8
+    assert heard.result["rejected"] == 1
+    _, heard = go(path, loss="squared", label=None)
+    assert heard.result["label_mean"] == pytest.approx((180 + 9) / 91)

@@ -31,6 +31,8 @@ SETTINGS = {
     "default": ({}, 150),
     "pairs": ({"interactions": ("ff",), "l1": 1e-6, "l2": 1e-6}, 20),
     "sgd": ({"update": "sgd", "loss": "squared", "task": "click"}, 60),
+    "coin": ({"update": "coin"}, 60),
+    "ftrl": ({"update": "ftrl"}, 60),
 }
 
 

@@ -16,7 +16,9 @@ from onlinestack.io import columns, patterns, times
 from onlinestack.io.columns import (
     NOT_A_TIME,
     canonical,
+    decode_class,
     decode_label,
+    decode_number,
     decode_time,
     decode_weight,
 )
@@ -372,3 +374,36 @@ def test_names_are_the_public_ones():
         "decode_time",
         "decode_weight",
     ]
+
+
+# --------------------------------------------------------------------------- numbers and classes
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_numbers_of_every_text_type(kind):
+    words = ["1", "-2.5", " 3e2 ", None, "", "nan", "x", "inf", "1e39", "1_0", "-0"] * 20
+    label, bad = decode_number(pa.array(words).cast(kind))
+    expected = [1, -2.5, 300, *[math.nan] * 7, 0]
+    assert label.dtype == np.float32
+    assert same(label, np.array(expected * 20, np.float32))
+    assert sorted(bad) == [11 * k + i for k in range(20) for i in (6, 7, 8, 9)]
+    assert bad[7] == "label 'inf' is not a finite number"
+
+
+def test_numbers_of_other_types():
+    label, bad = decode_number(pa.array([1.5, None, math.nan, math.inf, 1e300]))
+    assert same(label, np.array([1.5, *[math.nan] * 4], np.float32)) and sorted(bad) == [3, 4]
+    assert decode_number(pa.array([True, False]))[0].tolist() == [1, 0]
+    assert decode_number(pa.array([decimal.Decimal("1.25")]))[0].tolist() == [1.25]
+    assert decode_number(pa.array([2**40], pa.int64()))[0].tolist() == [2.0**40]
+    assert decode_number(pa.array([], pa.string())) == (pytest.approx([]), {})
+
+
+def test_names_of_classes():
+    words = ["cat", " cat ", "", "  ", None, "NaN", "dog"]
+    expected = ["cat", "cat", None, None, None, None, "dog"]
+    for kind in TEXTS:
+        assert decode_class(pa.array(words).cast(kind)).to_pylist() == expected
+    assert decode_class(pa.array(words).dictionary_encode()).to_pylist() == expected
+    assert decode_class(pa.array([1.0, 2.5, None])).to_pylist() == ["1", "2.5", None]
+    assert decode_class(pa.array([True, None])).to_pylist() == ["true", None]

@@ -98,6 +98,34 @@ def test_json_text():
     }
 
 
+@pytest.mark.parametrize("suffix", SINKS)
+@pytest.mark.parametrize("n", [3, 40])
+def test_columns_of_other_names_and_of_texts(tmp_path, suffix, n):
+    path = tmp_path / f"preds{suffix}"
+    label = pa.array(["a", None, 'b,"c'] * n)
+    best = pa.array([None, "b", "b\nd"] * n, pa.large_string())
+    with open_sink(path, columns=("label", "prediction", "p")) as sink:
+        sink.write(np.arange(3 * n), None, label, best, np.array([0, 0.5, 0.25] * n, np.float32))
+    if suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    elif suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+        for row in rows:
+            row["row"], row["p"] = int(row["row"]), float(row["p"])
+            row["label"], row["prediction"] = row["label"] or None, row["prediction"] or None
+    wanted = zip(range(3 * n), label.to_pylist(), best.to_pylist(), [0, 0.5, 0.25] * n, strict=True)
+    names = ("row", "label", "prediction", "p")
+    assert rows == [dict(zip(names, row, strict=True)) for row in wanted]
+    empty = tmp_path / f"empty{suffix}"
+    open_sink(empty, columns=("label", "prediction")).close()
+    if suffix == ".csv":
+        assert empty.read_text() == "row,label,prediction\n"
+    if suffix == ".parquet":
+        assert pq.read_schema(empty).names == ["row", "label", "prediction"]
+
+
 @given(st.lists(st.tuples(st.text() | st.none(), FLOATS, FLOATS), max_size=20), st.booleans())
 def test_few_records_are_written_like_many(records, whole):
     row = np.arange(len(records)) * 1000

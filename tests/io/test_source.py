@@ -453,3 +453,43 @@ def test_extra_columns_warn_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         assert len(records(open_source([path, path, path], schema=schema))) == 3
     assert caplog.text.count("ignored") == 1
+
+
+# ---------------------------------------------------------------------------------------- labels
+
+
+def test_labels_are_read_for_the_task(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,n,s\n1,2.5,cat\n2,,dog\n3,many,\n4,-1,cat\n")
+
+    def read(label, target, **more):
+        source = open_source(path, label=label, target=target, **more)
+        (batch,) = source
+        return source.schema.target, batch
+
+    target, batch = read("n", "number", categorical=("n",))
+    assert target == "number"
+    assert np.array_equal(batch.label, np.array([2.5, np.nan, -1], np.float32), equal_nan=True)
+    assert [reject.reason for reject in batch.rejects] == ["label 'many' is not a finite number"]
+    target, batch = read("s", "class")
+    assert target == "name"
+    assert batch.classes.to_pylist() == ["cat", "dog", None, "cat"]
+    assert batch.rows(1, 3).classes.to_pylist() == ["dog", None]
+    assert read("x", "class")[0] == "number"
+    target, batch = read("x", "class", categorical=("x",))
+    assert (target, batch.classes.to_pylist()) == ("name", ["1", "2", "3", "4"])
+    for settings in ({"target": "class", "positive": "1"}, {"target": "raw"}, {"target": "clicks"}):
+        with pytest.raises(ValueError, match="positive|target"):
+            open_source(path, label="x", **settings)
+
+
+def test_vowpal_wabbit_labels_are_read_for_the_task(tmp_path):
+    path = tmp_path / "a.vw"
+    path.write_text("2.5 |f a\n-3 -1 |f a\n|f b\n3 |f c\n")
+    (batch,) = open_source(path, target="number")
+    assert np.array_equal(batch.label, np.array([2.5, np.nan, 3], np.float32), equal_nan=True)
+    assert [reject.text for reject in batch.rejects] == ["-3 -1 |f a"]
+    source = open_source(path, target="class")
+    (batch,) = source
+    assert source.schema.target == "number"
+    assert batch.rejects[0].reason == "the label is no class number"
