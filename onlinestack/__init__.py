@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "LinearLearner",
     "LinearRegressor",
+    "OnlineStacker",
     "Schema",
     "__version__",
     "load",
@@ -26,18 +27,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "LinearLearner": "onlinestack.learner",
     "LinearRegressor": "onlinestack.learner",
+    "OnlineStacker": "onlinestack.stacker",
     "Schema": "onlinestack.io.schema",
-    "load": "onlinestack.learner",
+    "load": "onlinestack.models",
     "open_source": "onlinestack.io.source",
     "progressive_validate": "onlinestack.progressive",
-    "save": "onlinestack.learner",
+    "save": "onlinestack.models",
 }
 
 if TYPE_CHECKING:
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import open_source
-    from onlinestack.learner import LinearLearner, LinearRegressor, load, save
+    from onlinestack.learner import LinearLearner, LinearRegressor
+    from onlinestack.models import load, save
     from onlinestack.progressive import progressive_validate
+    from onlinestack.stacker import OnlineStacker
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

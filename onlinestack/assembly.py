@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,12 +16,13 @@ from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LOSSES, Loss
 from onlinestack.linear.rule import Rule
-from onlinestack.recipe import Linear, Recipe
+from onlinestack.recipe import Linear, Recipe, Trees
 from onlinestack.stack.expert import Expert
 from onlinestack.stack.mixture import Mixture
 
 if TYPE_CHECKING:
     from onlinestack.io.schema import Field
+    from onlinestack.trees.schedule import Schedule
 
 __all__ = ["Assembly", "assemble", "linear_part"]
 
@@ -130,7 +132,9 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     for entry in recipe.stackers:
         part = _stacker(entry, recipe.bits, members)
         parts[entry.name] = Expert(part, entry.name, column[entry.name], _needs(entry, makers))
-    mixture = Mixture(names, members, needs=scores, alpha=recipe.alpha, largest=recipe.largest)
+    mixture = Mixture(
+        names, members, needs=scores, alpha=recipe.share, largest=recipe.largest_weight
+    )
     parts["mixture"] = mixture
     layout = Layout(
         QUANTUM,
@@ -154,7 +158,6 @@ def _trees(
     from onlinestack.trees.boosted import TreeSettings
     from onlinestack.trees.inputs import MarginColumns
     from onlinestack.trees.retrain import Retrained
-    from onlinestack.trees.schedule import ByRecords
     from onlinestack.trees.training import Trainer
     from onlinestack.trees.window import Window
 
@@ -168,12 +171,18 @@ def _trees(
     window = parts["window"] = Window(
         width + len(read),
         needs=(*needs, *(f"score:{name}" for name in based)),
-        rows=recipe.window,
+        rows=recipe.window_rows,
         room=recipe.window_bytes,
-        slack=recipe.lag,
+        slack=recipe.train_lag,
         keep={name: column[name] for name in based},
     )
-    trainer = Trainer(recipe.background)
+    screen = TreeSettings(max_bin=recipe.max_bin, nthread=recipe.train_threads, seed=recipe.seed)
+    trainer = Trainer(
+        recipe.background,
+        keep=recipe.train_columns or None,
+        always=range(width, width + len(read)),
+        screen=screen,
+    )
     for number, entry in enumerate(recipe.trees):
         settings = TreeSettings(
             depth=entry.depth,
@@ -184,7 +193,7 @@ def _trees(
             colsample=entry.colsample,
             min_child_weight=entry.min_child_weight,
             early_stopping=entry.early_stopping,
-            nthread=recipe.nthread,
+            nthread=recipe.train_threads,
             seed=recipe.seed + number,
         )
         inputs = [width + read.index(name) for name in entry.inputs]
@@ -193,11 +202,11 @@ def _trees(
             entry.name,
             window,
             settings,
-            ByRecords(recipe.first, recipe.every),
+            _schedule(recipe, entry, column[entry.name]),
             column=column[entry.name],
             needs=("c", *(("margins",) if inputs else ()), *_scores(entry.base)),
             fills=f"score:{entry.name}",
-            lag=recipe.lag,
+            lag=recipe.train_lag,
             rows=entry.rows or None,
             base=entry.base or None,
             columns=allowed,
@@ -205,6 +214,17 @@ def _trees(
             leaves=entry.leaves,
         )
     return parts
+
+
+def _schedule(recipe: Recipe, entry: Trees, column: int) -> Schedule:
+    """Return what says when an entry's generations are due."""
+    from onlinestack.trees.drift import OnDrift, PageHinkley
+    from onlinestack.trees.schedule import ByRecords, BySpan
+
+    schedule: Schedule = ByRecords(recipe.train_first, recipe.train_every)
+    if entry.span:
+        schedule = BySpan(entry.span, attrgetter("time"), first=recipe.train_first)
+    return OnDrift(schedule, PageHinkley(column)) if entry.drift else schedule
 
 
 def _scores(*names: str) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class Block:
     scores
         ``float32[n, K]``: the margin of every expert that has one, members first; as namespace
         ``s`` of the pool the members' columns are read by stackers.
+    time
+        ``float64[n]``: stream time in seconds, NaN where not known; None where records have none.
     dense
         Namespaces that have the same number of features in every record: their letter to views
         of the pool, ``(index, value)``, each ``[n, width]``.
@@ -87,6 +89,7 @@ class Block:
     table: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     dense: dict[str, Dense] = field(default_factory=dict)
+    time: NDArray[np.float64] | None = None
 
     @property
     def n(self) -> int:
@@ -111,6 +114,7 @@ class Block:
             self.table[start:stop],
             self.scores[start:stop],
             {letter: (i[start:stop], v[start:stop]) for letter, (i, v) in self.dense.items()},
+            None if self.time is None else self.time[start:stop],
         )
 
     @classmethod

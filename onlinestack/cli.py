@@ -34,14 +34,21 @@ CODES = {
 PANELS = {
     "source": "Records",
     "schema": "Records",
-    "": "Linear learner",
-    "learner": "Linear learner",
+    "": "Learner",
+    "learner": "Linear learner (--preset linear)",
+    "stack": "Learner",
     "run": "Files and limits",
     "log": "Output",
 }
 """Panel of the help for each table of settings, in their order there."""
 
-TYPES = {"text": str, "list": list[str], "whole": int, "number": float, "flag": bool}
+TYPES: dict[str, Any] = {
+    "text": str,
+    "list": list[str],
+    "whole": int,
+    "number": float,
+    "flag": bool,
+}
 
 EPILOG = (
     "Every setting is also read from the environment (ONLINESTACK_BITS=24) and from a TOML file "

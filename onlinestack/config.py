@@ -19,16 +19,23 @@ from typing import Any
 
 from onlinestack.settings import SETTINGS, Setting
 
-__all__ = ["DEFAULT_PRESET", "Config", "ConfigError", "nearest", "presets"]
+__all__ = ["DEFAULT_PRESET", "SHARED", "Config", "ConfigError", "nearest", "presets"]
 
-DEFAULT_PRESET = "linear"
+DEFAULT_PRESET = "stack"
 PREFIX = "ONLINESTACK_"
+SHARED = {"bits", "seed"}
+"""Settings of the linear learner that a stack has too."""
 OTHERS = {"CACHE", "TWINS", "CONFIG"}
 """Variables with our prefix that are no settings of a run."""
+
+ENTRIES = "# Entries: the experts.\n"
+"""The line of a preset behind which its entries stand."""
 
 NAMES = {
     "text": "a text",
     "list": "a list of texts",
+    "numbers": "a list of numbers",
+    "entries": "a list of tables",
     "whole": "a whole number",
     "number": "a number",
     "flag": "true or false",
@@ -64,19 +71,28 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
         value = [value] if isinstance(value, str) else value
         good = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
         value = list(value) if good else value
+    elif kind == "numbers":
+        good = isinstance(value, list | tuple) and all(_is_number(v) for v in value)
+        value = [float(v) for v in value] if good else value
+    elif kind == "entries":
+        good = isinstance(value, list | tuple) and all(isinstance(v, dict) for v in value)
+        value = [dict(v) for v in value] if good else value
     elif kind == "flag":
         good = isinstance(value, bool)
     elif kind == "whole":
         good = isinstance(value, int) and not isinstance(value, bool)
     else:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
+        good = _is_number(value) and math.isfinite(value)
         value = float(value) if good else value
-        good = good and math.isfinite(value)
     if not good:
         raise ConfigError(f"{where} must be {NAMES[kind]}, not {value!r}")
     if setting.least is not None and value < setting.least:
         raise ConfigError(f"{where} must be at least {setting.least:g}, not {value}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _from_text(setting: Setting, text: str, where: str) -> Any:
@@ -87,6 +103,13 @@ def _from_text(setting: Setting, text: str, where: str) -> Any:
         words = {"1": True, "true": True, "yes": True, "on": True}
         words |= {"0": False, "false": False, "no": False, "off": False}
         return _checked(setting, words.get(text.lower(), text), where)
+    if setting.type == "entries":
+        raise ConfigError(f"{where} can not be a variable: write [[{setting.key}]] in a TOML file")
+    if setting.type == "numbers":
+        try:
+            return [float(part) for part in text.split(",") if part.strip()]
+        except ValueError:
+            raise ConfigError(f"{where} must be {NAMES['numbers']}, not {text!r}") from None
     if setting.type in ("whole", "number"):
         try:
             number = int(text) if setting.type == "whole" else float(text)
@@ -225,7 +248,23 @@ class Config:
             where = setting.options[0].partition("/")[0] if setting.options else key
             values[key] = _checked(setting, value, where)
             given[key] = where
-        return cls(_preset(values.get("preset", DEFAULT_PRESET)) | values, given)
+        preset = values.get("preset", DEFAULT_PRESET)
+        config = cls(_preset(preset) | values, given)
+        config._belongs()
+        return config
+
+    def _belongs(self) -> None:
+        """Refuse settings that were given for another preset's learner."""
+        for key, who in self.given.items():
+            table = SETTINGS[key].table
+            stack = table == "stack" or SETTINGS[key].type == "entries"
+            if self["preset"] == "stack" and table == "learner" and key not in SHARED:
+                raise ConfigError(
+                    f"{who} belongs to the linear preset: add --preset linear, or say it in a "
+                    "[[member]] of a TOML file"
+                )
+            if self["preset"] != "stack" and stack:
+                raise ConfigError(f"{who} belongs to the stack preset: leave out --preset")
 
     def over(self, base: Mapping[str, Any]) -> Config:
         """Return this configuration with what was not given taken from another's values."""
@@ -245,7 +284,9 @@ class Config:
             Comment lines to put above a key.
         """
         lines: list[str] = []
-        for line in presets()[self.values["preset"]].read_text(encoding="utf-8").splitlines():
+        text = presets()[self.values["preset"]].read_text(encoding="utf-8")
+        head, mark, entries = text.partition(ENTRIES)
+        for line in head.splitlines():
             match = re.match(r"(?:# )?([a-z_0-9]+) = ", line)
             if match is None or match[1] not in SETTINGS:
                 lines.append(line)
@@ -254,7 +295,21 @@ class Config:
             lines += [f"# {note}" for note in (notes or {}).get(key, "").splitlines()]
             value = self.values[key]
             lines.append(line if value is None else f"{key} = {_toml(value)}")
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        if not mark:
+            return text
+        own = _preset(self.values["preset"])
+        if all(self.values[key] == own[key] for key in ("member", "stacker")):
+            return text + mark + entries
+        return (
+            text
+            + mark
+            + "".join(
+                f"\n[[{key}]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in table.items())
+                for key in ("member", "stacker")
+                for table in self.values[key]
+            )
+        )
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -270,7 +325,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 def _toml(value: Any) -> str:
     """Write one value; a JSON text is a TOML text, apart from DEL, which must be escaped."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         items = [_toml(item) for item in value]
         line = f"[{', '.join(items)}]"
         if len(line) <= 88:

@@ -56,6 +56,14 @@ class Estimator:
         """Return the engine, started if need be."""
         raise NotImplementedError
 
+    def weights(self) -> dict[str, float]:
+        """Return the share that each expert has in the prediction now; the sum is 1."""
+        return {"linear": 1.0}
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what became of each training since the last call, oldest first."""
+        return []
+
     def state(self) -> State:
         """Return everything needed to go on as if never stopped, as arrays and JSON."""
         arrays, meta = self._running().state()

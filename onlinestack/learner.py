@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from onlinestack import snapshot
 from onlinestack.block import LEARN, PREDICT, Block, Tape
 from onlinestack.engine import Engine
 from onlinestack.estimator import Board, Estimator
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import Batch
 
-__all__ = ["LinearLearner", "LinearRegressor", "load", "save"]
+__all__ = ["LinearLearner", "LinearRegressor"]
 
 REFINEMENTS = ("adaptive", "normalized", "invariant")
 LEADERS = {"ftrl": (0.5, 1.0), "pistol": (1.0, 0.5), "coin": (4.0, 1.0)}
@@ -724,14 +722,6 @@ class LinearRegressor(_Linear, base.Regressor):
         return float(self._one(x, None, 1.0, [PREDICT]))
 
 
-Learner = LinearLearner | LinearRegressor
-KINDS: dict[str | None, type[Learner]] = {
-    "LinearLearner": LinearLearner,
-    "LinearRegressor": LinearRegressor,
-}
-"""The learners that can be saved, by name."""
-
-
 def _check(name: str, value: str, known: Any) -> None:
     if value not in known:
         raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(known)}")
@@ -740,62 +730,3 @@ def _check(name: str, value: str, known: Any) -> None:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name}={value!r} is out of range; give a number from {low} to {high}")
-
-
-def save(model: Learner, path: str | Path) -> None:
-    """Save a learner to one file, whole or not at all.
-
-    Parameters
-    ----------
-    model
-        The learner.
-    path
-        Where to.
-
-    Raises
-    ------
-    OSError
-        Where the file cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from onlinestack import LinearLearner, load, save
-    >>> model = LinearLearner()
-    >>> model.learn_one({"site": "news"}, True)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(model, f"{folder}/model")
-    ...     again = load(f"{folder}/model")
-    >>> again.predict_proba_one({"site": "news"}) == model.predict_proba_one({"site": "news"})
-    True
-    """
-    arrays, meta = model.state()
-    snapshot.save(path, arrays, {"learner": meta})
-
-
-def load(path: str | Path) -> Learner:
-    """Load a learner that `save` or a run of the command line saved.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    SnapshotError
-        Where the file is missing, damaged or not one of ours.
-    """
-    from onlinestack.io.schema import Schema
-
-    arrays, meta = snapshot.load(path)
-    learner = meta.get("learner", {})
-    kind = KINDS.get(learner.get("kind"))
-    if kind is None:
-        raise snapshot.SnapshotError(f"{path} holds no linear learner; give a file saved by `save`")
-    params: dict[str, Any] = dict(learner["params"])
-    params["interactions"] = tuple(params["interactions"] or ()) or None
-    model = kind(**params)
-    model.start(None if learner["schema"] is None else Schema.from_dict(learner["schema"]))
-    model.restore(arrays, learner)
-    return model

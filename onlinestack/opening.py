@@ -10,12 +10,13 @@ from contextlib import closing
 from dataclasses import replace
 
 from onlinestack import snapshot
-from onlinestack.config import Config, ConfigError
+from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.io.schema import Schema, SchemaError
 from onlinestack.io.source import Source, SourceError, open_source
 from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
 from onlinestack.snapshot import SnapshotError
+from onlinestack.stacker import OnlineStacker
 from onlinestack.tasks import TARGETS, task_of
 
 __all__ = ["check_outputs", "describe", "new_learner", "open_records"]
@@ -113,12 +114,19 @@ def _can_save(path: str) -> None:
         raise PermissionError(f"--save {path}: the folder {folder} may not be written to")
 
 
-def new_learner(config: Config, schema: Schema) -> LinearLearner:
+def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker:
     """Return a started learner with the settings of a configuration."""
     params = config.table("learner")
-    params["interactions"] = tuple(params["interactions"] or ()) or None
     try:
-        learner = LinearLearner(**params)
+        learner: LinearLearner | OnlineStacker
+        if config["preset"] == "stack":
+            params = {key: params[key] for key in sorted(SHARED)} | config.table("stack")
+            params["half_lives"] = tuple(params["half_lives"])
+            params |= {f"{key}s": tuple(config[key]) for key in ("member", "stacker")}
+            learner = OnlineStacker(**params)
+        else:
+            params["interactions"] = tuple(params["interactions"] or ()) or None
+            learner = LinearLearner(**params)
         learner.start(schema)
     except ValueError as error:
         raise ConfigError(str(error)) from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from river.base import Classifier, Regressor
 
     from onlinestack.io.source import Batch
-    from onlinestack.learner import Learner
+    from onlinestack.models import Learner
 
 __all__ = ["Checkpoint", "progressive_validate", "records"]
 

@@ -62,6 +62,10 @@ class Trees:
         Members whose margins the trees read beside numbers and statistics.
     rows
         Records of its own, shorter window; 0 takes all of the common one.
+    span
+        Seconds of stream time after which it is trained again; 0 counts records instead.
+    drift
+        Whether it is also trained again when its loss rises.
     leaves
         Whether its leaves are namespace ``l``; of one entry at most.
     depth, eta, rounds, subsample, colsample, min_child_weight, early_stopping
@@ -72,6 +76,8 @@ class Trees:
     base: str = ""
     inputs: tuple[str, ...] = ()
     rows: int = 0
+    span: float = 0.0
+    drift: bool = False
     leaves: bool = False
     depth: int = 6
     eta: float = 0.08
@@ -107,16 +113,20 @@ class Recipe:
         Half-lives of the statistics, in labelled records.
     prior
         Records that the overall click rate counts for in each statistic.
-    alpha, largest
-        As in `Mixture`.
-    window, window_bytes
+    share, largest_weight
+        As in `Mixture`: alpha and largest.
+    window_rows, window_bytes
         Records that trees are trained on, and the memory these may take.
-    first, every
+    train_first, train_every
         Labelled records at which trees are trained first, and between trainings at last.
-    lag
+    train_lag
         Labelled records between a training's cut and its service.
-    max_bin, nthread, background
-        Bins of a column and threads of a training, and whether the stream goes on beside it.
+    train_columns
+        Columns that are binned for a training; 0 for all.
+    train_threads, background
+        Threads of a training, and whether the stream goes on beside it.
+    max_bin
+        Bins of a column in training.
     seed
         Seed of all that is random.
 
@@ -133,15 +143,16 @@ class Recipe:
     columns: int = 300
     half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
     prior: float = 10.0
-    alpha: float = 1e-4
-    largest: float = 1.0
-    window: int = 200_000
+    share: float = 1e-4
+    largest_weight: float = 1.0
+    window_rows: int = 200_000
     window_bytes: int = 2**29
-    first: int = 1000
-    every: int = 20_000
-    lag: int = 4096
+    train_first: int = 1000
+    train_every: int = 20_000
+    train_lag: int = 4096
+    train_columns: int = 0
+    train_threads: int = 1
     max_bin: int = 64
-    nthread: int = 1
     background: bool = True
     seed: int = 0
 

@@ -69,6 +69,9 @@ class Report(Protocol):
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Tell the figures at a doubling count of records."""
 
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Tell what became of a training."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Tell the figures of the whole run."""
 
@@ -112,7 +115,7 @@ class Run:
         self.read = self.learned = self.predicted_only = self.rejected = 0
         self._resumed_at = 0
         self._place: Position | None = None
-        self.out_of_order = 0
+        self.out_of_order = self.generations = self.refused = 0
         self._newest = NOT_A_TIME
         self._said = 0
         self._signals = Signals()
@@ -190,6 +193,7 @@ class Run:
         self.learned, self.predicted_only = counts["learned"], counts["predicted_only"]
         self.rejected = counts["rejected"]
         self.out_of_order, self._newest = counts["out_of_order"], counts["newest"]
+        self.generations, self.refused = counts["generations"], counts["refused"]
 
     def _open_sinks(self, places: Mapping[str, Any]) -> None:
         """Open the outputs; those the snapshot knows go on at their places there."""
@@ -279,6 +283,7 @@ class Run:
         learned = self.learner.learned - before
         self.read = border
         self.learned += learned
+        self._hear_of_generations()
         self.predicted_only += piece.n - learned
         self.rejected += len(piece.rejects)
         self._place = _behind(batch.position, border - first)
@@ -296,6 +301,12 @@ class Run:
                 f"{self.rejected:,} of {self.read:,} records were rejected, --max-bad-rows allows "
                 f"{most:,}: mend the source or allow more"
             )
+
+    def _hear_of_generations(self) -> None:
+        for event in self.learner.events():
+            self.generations += event["accepted"]
+            self.refused += not event["accepted"]
+            self.report.generation(event)
 
     def _look_at_times(self, time: NDArray[np.int64]) -> None:
         """Count the records that are older than one before them."""
@@ -328,6 +339,8 @@ class Run:
                 **self._counts(),
                 "out_of_order": self.out_of_order,
                 "newest": self._newest,
+                "generations": self.generations,
+                "refused": self.refused,
             },
             "learner": learner,
             "sinks": {key: sink.position() for key, sink in sinks.items() if sink is not None},
@@ -369,27 +382,43 @@ class Run:
             **self._counts(),
             **{key: whole[key] for key in FIGURES[task]},
             **{f"{key}_since": since[key] for key in SINCE[task]},
+            **self._league(),
             **self._speed(),
         }
+
+    def _league(self) -> dict[str, Any]:
+        """Return how the experts stand, where there are several."""
+        weights, board = self.learner.weights(), self._board
+        if len(weights) == 1:
+            return {}
+        since = {name: board.since(name)["log_loss"] for name in weights}  # type: ignore[typeddict-item]
+        known = {name: loss for name, loss in since.items() if loss is not None}
+        best = min(known, key=known.__getitem__, default=None)
+        return {"generations": self.generations, "best": best, "weights": weights}
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""
         board, figures = self._board, FIGURES[self.learner.aim]
         experts: dict[str, dict[str, Any]] = {}
+        weights = self.learner.weights()
         for name, kind in zip(board.names, board.kinds, strict=True):
             whole: Mapping[str, Any] = board.whole(name)
             experts[name] = {"kind": kind, **{key: whole[key] for key in figures}}
-            # The share in the final prediction, which is the one member's own.
-            experts[name]["weight"] = 1.0 if name == board.names[0] else None
+            experts[name]["weight"] = weights.get(name)
         final = experts[board.names[0]]
+        if board.names[0] not in weights:
+            # The mixture is none of the experts it weighs.
+            del experts[board.names[0]]
         return {
+            "final": board.names[0],
             "read": self.read,
             **self._counts(),
             "out_of_order": self.out_of_order,
             **{key: final[key] for key in figures},
             **self._classes(),
             **self._speed(),
-            "generations": 0,
+            "generations": self.generations,
+            "refused": self.refused,
             "experts": experts,
         }
 

@@ -35,7 +35,7 @@ ROLES = ("label", "positive", "id", "time", "time_format", "weight")
 
 COLUMNS = ("label", "id", "weight")
 
-LEARNERS = ("LinearLearner", "LinearRegressor")
+LEARNERS = ("LinearLearner", "LinearRegressor", "OnlineStacker")
 
 PREFIX = 1 << 16
 """Bytes of a file that its fingerprint hashes."""
@@ -58,7 +58,7 @@ def schema_of(meta: Any, path: str) -> Schema | None:
     """
     learner = meta.get("learner") if isinstance(meta, dict) else None
     if not isinstance(learner, dict) or learner.get("kind") not in LEARNERS:
-        raise SnapshotError(f"{path!r} holds no linear learner; give a file saved by learn -f")
+        raise SnapshotError(f"{path!r} holds no learner; give a file saved by learn -f")
     try:
         return None if learner["schema"] is None else Schema.from_dict(learner["schema"])
     except SchemaError as error:
@@ -93,7 +93,7 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
         table = SETTINGS[key].table
         if table == "schema":
             problem = _schema_problem(key, config[key], schema, bool(config["resume"]))
-        elif (table == "learner" or key == "preset") and config[key] != made.get(key):
+        elif (table in ("learner", "stack", "")) and config[key] != made.get(key):
             problem = f"was made with {key} {_said(made.get(key))}, not {_said(config[key])}"
         else:
             continue
@@ -101,7 +101,7 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
             raise SnapshotError(f"the model {path!r} {problem}: leave out {who} or start anew")
     if config["resume"]:
         return before
-    tables = ("learner", "schema", "")
+    tables = ("learner", "stack", "schema", "")
     return {k: v for k, v in before.items() if k in SETTINGS and SETTINGS[k].table in tables}
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = ["SETTINGS", "Setting"]
 
-Type = Literal["text", "list", "whole", "number", "flag"]
+Type = Literal["text", "list", "whole", "number", "numbers", "flag", "entries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,23 @@ _ROWS = [
         "Learn without, or with, a weight every record shares.",
         ("--constant/--noconstant",),
     ),
+    Setting("stack", "fields", "whole", "Fields that have click-rate statistics.", least=1),
+    Setting("stack", "tree_columns", "whole", "Most columns that trees read, about.", least=1),
+    Setting("stack", "half_lives", "numbers", "Half-lives of the statistics, in records."),
+    Setting("stack", "prior", "number", "Records the overall click rate counts for.", least=0),
+    Setting("stack", "share", "number", "Share of weights dealt out at each label.", least=0),
+    Setting("stack", "largest_weight", "number", "Weight that counts in full.", least=0),
+    Setting("stack", "window_rows", "whole", "Records that trees are trained on.", least=1),
+    Setting("stack", "window_bytes", "whole", "Memory these may take.", least=1),
+    Setting("stack", "train_first", "whole", "Records at the first training.", least=1),
+    Setting("stack", "train_every", "whole", "Records between trainings at last.", least=1),
+    Setting("stack", "train_lag", "whole", "Records from a cut to its service.", least=1),
+    Setting("stack", "train_columns", "whole", "Columns binned; 0 for all.", least=0),
+    Setting("stack", "train_threads", "whole", "Threads of a training.", least=1),
+    Setting("stack", "max_bin", "whole", "Bins of a column in training.", least=2),
+    Setting("stack", "background", "flag", "Go on with the stream while trees are trained."),
+    Setting("", "member", "entries", "What gives scores."),
+    Setting("", "stacker", "entries", "Linear learners over the members' scores."),
     Setting("run", "load", "text", "Go on learning from a model.", ("--load", "-i"), "FILE"),
     Setting(
         "run",

@@ -31,6 +31,8 @@ __all__ = ["FINAL", "OnlineStacker"]
 FINAL = "mixture"
 """Name of the final prediction in the league table."""
 ROOM = 2**16
+NOT_A_TIME = np.iinfo(np.int64).min
+"""Time of a record without one, as sources give it."""
 
 
 class OnlineStacker(Estimator, base.Classifier):
@@ -57,26 +59,28 @@ class OnlineStacker(Estimator, base.Classifier):
         Half-lives of the statistics, in labelled records; up to seven, in rising order.
     prior
         Records that the overall click rate counts for in each statistic.
-    alpha
+    share
         Share of the mixture's weights that is dealt out evenly at each label.
     largest_weight
         Weight of a record that moves the mixture's weights in full; others move them in
         proportion, larger ones no more.
-    window
+    window_rows
         Labelled records that trees are trained on.
     window_bytes
         Memory these may take; wide records shorten the window.
-    first
+    train_first
         Labelled records at which trees are trained first, and from then on after half as many
-        again, until ``every``.
-    every
+        again, until ``train_every``.
+    train_every
         Labelled records between trainings at last; 5 % of all once that is more.
-    lag
+    train_lag
         Labelled records between the cut of a training and its service, at most.
+    train_columns
+        Columns that are binned for a training, those that pay most; 0 for all.
+    train_threads
+        Threads of a training.
     max_bin
         Bins of a column in training.
-    nthread
-        Threads of a training.
     background
         Whether the stream goes on while trees are trained. The results are the same.
     seed
@@ -117,15 +121,16 @@ class OnlineStacker(Estimator, base.Classifier):
         tree_columns: int = 300,
         half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf),
         prior: float = 10.0,
-        alpha: float = 1e-4,
+        share: float = 1e-4,
         largest_weight: float = 1.0,
-        window: int = 200_000,
+        window_rows: int = 200_000,
         window_bytes: int = 2**29,
-        first: int = 1000,
-        every: int = 20_000,
-        lag: int = 4096,
+        train_first: int = 1000,
+        train_every: int = 20_000,
+        train_lag: int = 4096,
+        train_columns: int = 0,
+        train_threads: int = 1,
         max_bin: int = 64,
-        nthread: int = 1,
         background: bool = True,
         seed: int = 0,
     ) -> None:
@@ -136,15 +141,16 @@ class OnlineStacker(Estimator, base.Classifier):
         self.tree_columns = tree_columns
         self.half_lives = half_lives
         self.prior = prior
-        self.alpha = alpha
+        self.share = share
         self.largest_weight = largest_weight
-        self.window = window
+        self.window_rows = window_rows
         self.window_bytes = window_bytes
-        self.first = first
-        self.every = every
-        self.lag = lag
+        self.train_first = train_first
+        self.train_every = train_every
+        self.train_lag = train_lag
+        self.train_columns = train_columns
+        self.train_threads = train_threads
         self.max_bin = max_bin
-        self.nthread = nthread
         self.background = background
         self.seed = seed
         self._stack: Assembly | None = None
@@ -181,15 +187,16 @@ class OnlineStacker(Estimator, base.Classifier):
             columns=self.tree_columns,
             half_lives=self.half_lives,
             prior=self.prior,
-            alpha=self.alpha,
-            largest=self.largest_weight,
-            window=self.window,
+            share=self.share,
+            largest_weight=self.largest_weight,
+            window_rows=self.window_rows,
             window_bytes=self.window_bytes,
-            first=self.first,
-            every=self.every,
-            lag=self.lag,
+            train_first=self.train_first,
+            train_every=self.train_every,
+            train_lag=self.train_lag,
+            train_columns=self.train_columns,
+            train_threads=self.train_threads,
             max_bin=self.max_bin,
-            nthread=self.nthread,
             background=self.background,
             seed=self.seed,
         )
@@ -286,7 +293,11 @@ class OnlineStacker(Estimator, base.Classifier):
         given = np.empty((n, len(stack.mixture.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            return stack.layout.lay(stack.encoder.block(batch, start, stop))
+            block = stack.encoder.block(batch, start, stop)
+            if batch.time is not None:
+                time = batch.time[start:stop]
+                block.time = np.where(time == NOT_A_TIME, np.nan, time / 1e6)
+            return stack.layout.lay(block)
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
             stack.engine.run(block, tape)

@@ -37,6 +37,8 @@ CHECKPOINT: dict[str, Columns] = {
         ("log_loss_since", "since last", 12),
         ("auc", "AUC", 8),
         ("click_rate", "click rate", 12),
+        ("generations", "generations", 13),
+        ("best", "best of late", 18),
     ),
     "multiclass": (
         *COUNTS,
@@ -60,6 +62,7 @@ EXPERT: dict[str, Columns] = {
     "click": (
         ("log_loss", "log-loss", 10),
         ("auc", "AUC", 8),
+        ("weight", "weight", 9),
         ("accuracy", "accuracy", 10),
         ("normalized_entropy", "norm. entropy", 15),
         ("calibration", "calibration", 13),
@@ -72,6 +75,9 @@ EXPERT: dict[str, Columns] = {
     "regression": (("mae", "MAE", 11), ("rmse", "RMSE", 11)),
 }
 """Columns of the table of experts for each task, behind name and kind."""
+
+LEAGUE = ("generations", "best")
+"""Columns of the progress table where there are several experts."""
 
 ERRORS = ("mae", "mae_since", "rmse", "rmse_since", "label_mean", "label_mean_since")
 """Figures in units of the label, of any size."""
@@ -91,7 +97,9 @@ def _number(key: str, value: Any) -> str:
     """Return a figure as people read it; a dash where there is none yet."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
-    if key in ("records", "records_per_second"):
+    if isinstance(value, str):
+        return value
+    if key in ("records", "records_per_second", "generations"):
         return f"{value:,.0f}"
     if key in ERRORS:
         # Six digits and no more: minutes, prices and populations in one width.
@@ -119,6 +127,9 @@ class QuietReport:
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Say nothing."""
 
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Say nothing."""
 
@@ -135,6 +146,10 @@ class JsonReport(QuietReport):
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
         self._write({"event": "checkpoint", **scores})
+
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Write what became of a training."""
+        self._write(event)
 
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Write the summary."""
@@ -181,7 +196,9 @@ class TableReport:
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Draw a line of the table."""
-        columns = _fitting(CHECKPOINT[_task(scores)], self._width())
+        columns = CHECKPOINT[_task(scores)]
+        columns = tuple(row for row in columns if row[0] not in LEAGUE or row[0] in scores)
+        columns = _fitting(columns, self._width())
         if not self._headed:
             self._headed = True
             head = "".join(f"{heading:>{width}}" for _, heading, width in columns)
@@ -211,6 +228,9 @@ class TableReport:
         self._out.flush()
         self._drawn = True
 
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Say nothing; the table counts generations."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Draw the account of records and the table of experts."""
         speed = _number("records_per_second", scores["records_per_second"])
@@ -228,12 +248,20 @@ class TableReport:
         if not scores["experts"] or _number("", scores[key]) == "-":
             return
         self._line(_of_labels(task, scores))
-        names = max(len("expert"), *(len(name) for name in scores["experts"]))
+        if scores["generations"] or scores["refused"]:
+            refused = f", {scores['refused']:,} not taken" if scores["refused"] else ""
+            self._line(f"generations of trees {scores['generations']:,}{refused}")
+        rows = {scores["final"]: {"kind": "final", **scores}, **scores["experts"]}
+        rows = {
+            **rows,
+            scores["final"]: scores["experts"].get(scores["final"], rows[scores["final"]]),
+        }
+        names = max(len("expert"), *(len(name) for name in rows))
         columns = _fitting(EXPERT[task], self._width() - names - 12)
         head = f"{'expert':{names}}  {'kind':10}"
         self._line("")
         self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
-        for name, expert in scores["experts"].items():
+        for name, expert in rows.items():
             line = f"{name:{names}}  {expert['kind']:10}"
             line += "".join(f"{_number(k, expert.get(k)):>{width}}" for k, _, width in columns)
             self._line(line.rstrip())

@@ -35,6 +35,7 @@ ORDER = [
     ["engine", "recipe"],
     ["estimator", "assembly"],
     ["learner", "stacker"],
+    ["models"],
     ["progressive"],
     ["vw"],
     ["consume"],

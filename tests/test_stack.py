@@ -36,10 +36,10 @@ SMALL: dict[str, Any] = {
     "members": MEMBERS,
     "stackers": STACKERS,
     "bits": 12,
-    "first": 300,
-    "every": 700,
-    "lag": 300,
-    "window": 900,
+    "train_first": 300,
+    "train_every": 700,
+    "train_lag": 300,
+    "window_rows": 900,
     "half_lives": (8.0, 128.0, math.inf),
 }
 
