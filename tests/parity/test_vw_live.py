@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -125,7 +125,9 @@ def feature(rng: random.Random, odd: float, names: int) -> str:
         ]
     )
     if rng.random() < odd:
-        name = rng.choice(["", "é", "日本", "007", "-7", "x\u00a0y", "4294967297", "a.b", "^", "\x01"])
+        name = rng.choice(
+            ["", "é", "日本", "007", "-7", "x\u00a0y", "4294967297", "a.b", "^", "\x01"]
+        )
     kind = rng.random()
     if kind < 0.5:
         return name
@@ -292,7 +294,9 @@ def draw(seed: int) -> Draw:
     if turn < 0.35:
         dump = pick(rng, 0.5, rng.choice(["--readable_model", "--invert_hash"]), "dump")
         tail = [*out, *dump, *some(rng, 0.2, "--predict_only_model")]
-        tail += some(rng, 0.25, "--audit") + some(rng, 0.1, "-t") + pick(rng, 0.1, "--examples", "7")
+        tail += (
+            some(rng, 0.25, "--audit") + some(rng, 0.1, "-t") + pick(rng, 0.1, "--examples", "7")
+        )
         tail += some(rng, 0.05, "--quiet")
         return Draw(files, [["-d", "a", *words, *tail]])
     if turn < 0.65:
@@ -419,6 +423,11 @@ def unlogged(text: str) -> str:
     return LOGGED.sub("", text)
 
 
+def unsigned(text: str) -> str:
+    """Leave out the sign of what is no number: the order of two factors decides it."""
+    return text.replace("-nan", "nan")
+
+
 def compare(seed: int, oracle: Oracle, folder: Path) -> str | None:
     """Run a draw in both; return what differs."""
     files, calls = draw(seed)
@@ -447,7 +456,7 @@ def compare(seed: int, oracle: Oracle, folder: Path) -> str | None:
             own, other = (read(place / name) for place in places)
             if name == "stdout":
                 own, other = unlogged(own), unlogged(other)
-            found = difference(own, other)
+            found = difference(unsigned(own), unsigned(other))
             if found:
                 return f"{said}: {name}: {found}"
     return None
