@@ -113,7 +113,7 @@ def _take(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
 def _records(arrays: list[NDArray[Any]]) -> VWRecords:
     import pyarrow as pa
 
-    named = dict(zip(_ARRAYS, arrays, strict=False))
+    named: dict[str, Any] = dict(zip(_ARRAYS, arrays, strict=False))
     line, offset, flags, ends, tags, lines = arrays[len(_ARRAYS) :]
     data = tags.tobytes()
     spans = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)

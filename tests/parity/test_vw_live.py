@@ -27,7 +27,7 @@ from onlinestack.vw.driver import run
 
 pytest.importorskip("vowpalwabbit", reason="the oracle is a dev dependency")
 
-DRAWS = int(os.environ.get("ONLINESTACK_VW_DRAWS", "120"))
+DRAWS = int(os.environ.get("ONLINESTACK_VW_DRAWS", "112"))
 TOLERANCE = 1e-5 + 5e-7
 SPLIT = re.compile(r"[\s:@]+")
 SKIPPED = re.compile(r"(Checksum|Version|Id)\b.*")
