@@ -16,6 +16,7 @@ from onlinestack.cli import app
 from onlinestack.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
+# The options of vw are those of Vowpal Wabbit: tests/parity/test_vw_options.py looks at its help.
 COMMANDS = ("learn", "predict", "config")
 
 CHECKPOINT = {

@@ -475,7 +475,8 @@ class _Run:
             if self.best in (FLT_MAX, float(np.float32(FLT_MAX * 0.5))):
                 loss = "undefined (no holdout)"
         elif books[LABELED] > 0:
-            loss = fixed(books[LOSS] / books[LABELED], 6)
+            with np.errstate(all="ignore"):
+                loss = fixed(books[LOSS] / books[LABELED], 6)
         else:
             loss = "n.a."
         log_loss = None

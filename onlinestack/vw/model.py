@@ -24,7 +24,9 @@ from onlinestack.linear.reductions import (
     BOOKS,
     DUMP,
     FIRST,
+    HELD_LOG_LOSS,
     INDEXING,
+    LOG_LOSS,
     MORE,
     SECOND,
     STEP,
@@ -148,7 +150,8 @@ def _reads(options: Options, spread: int) -> Reads:
     return reads_of(
         None,
         [] if any(b":" in term for term in terms) else terms,
-        ignore=letters(options["ignore"]),
+        # What is to be kept is kept, also where it is to be ignored.
+        ignore=b"" if options["keep"] else letters(options["ignore"]),
         keep=letters(options["keep"]) if options["keep"] else None,
         ignore_linear=letters(options["ignore_linear"]),
         permutations=options["permutations"],
@@ -396,6 +399,7 @@ class Model:
             self.initial_t = meta["initial_t"]
             if self.options["preserve_performance_counters"] and not self.plan.test:
                 self.books[:] = arrays["books"]
+                self.books[[LOG_LOSS, HELD_LOG_LOSS]] = 0.0
                 self.passes = meta["passes"]
             self.books[T] = arrays["books"][T]
         self.books[[FIRST, SECOND, MORE]] = books[[FIRST, SECOND, MORE]]

@@ -146,6 +146,7 @@ OPTIONS: dict[str, Option] = {
 
 _SHORT = {option.short: name for name, option in OPTIONS.items() if option.short}
 _LAST = ("ignore", "ignore_linear", "keep")
+_ANEW = ("learning_rate", "power_t")
 _NEEDS = {
     "scores": ("oaa",),
     "probabilities": ("oaa",),
@@ -224,14 +225,22 @@ class Options:
         return kept
 
     def under(self, kept: dict[str, Any]) -> Options:
-        """Return these options, with those of a model where they say nothing else."""
+        """Return these options with those of a model; rates may be given anew.
+
+        Raises
+        ------
+        OptionError
+            Where the two say different things.
+        """
         merged = dict(self.given)
         for name, value in kept.items():
             if OPTIONS[name].kind == "list":
                 own = merged.get(name, [])
                 merged[name] = [*own, *(part for part in value if part not in own)]
-            else:
-                merged.setdefault(name, value)
+            elif merged.setdefault(name, value) != value and name not in _ANEW:
+                raise OptionError(
+                    f"{_spelled(name)} is {merged[name]}, the model has {value}: leave it out"
+                )
         return Options(merged)
 
 

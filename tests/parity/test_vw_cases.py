@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,7 +20,8 @@ import pytest
 
 from onlinestack.vw.driver import run
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "parity"
+HERE = Path(__file__).parents[2] / ".." / "shared" / "parity"
+SHARED = Path(os.environ.get("ONLINESTACK_PARITY", HERE))
 TOLERANCE = 1e-5 + 5e-7
 NUMBER = re.compile(r"[\s:@]+")
 LOGGED = re.compile(r"\[(?:warning|error|info)\][^\n]*\n|You can use --leave[^\n]*\n")
