@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from river import base
 
 from onlinestack import snapshot
-from onlinestack.block import LEARN, PREDICT, Block, Tape
+from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
 from onlinestack.features.encoder import Encoder
 from onlinestack.linear.interactions import normalise_interactions, reads_of
@@ -21,6 +21,7 @@ from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, link_all
 from onlinestack.linear.rule import Rule
 from onlinestack.metrics import Scoreboard
+from onlinestack.spare import populate
 
 if TYPE_CHECKING:
     from river.base.typing import ClfTarget
@@ -269,6 +270,24 @@ class LinearLearner(base.Classifier):
         ``float32[n]``: the predictions.
         """
         return self._walk(batch, learn=False)
+
+    def prepare(self, batch: Batch) -> None:
+        """Do with a batch what can be done ahead of its turn, in any thread; optional."""
+        self._started()[1].prepare(batch)
+
+    def warm(self) -> None:
+        """Load compiled code and touch memory while there is nothing to learn yet; optional."""
+        engine, encoder = self._started()
+        member = engine.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        populate(member.weights)
+        encoder.warm()
+        nothing = Block.of([])
+        tape = immediate_tape(nothing.label)
+        member.run(nothing, tape)
+        self._score(nothing, tape, np.empty(0, np.float32), np.empty(0, np.float32))
+        if self.scoreboard is not None:
+            self.scoreboard.whole("linear")
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         engine, encoder = self._started()

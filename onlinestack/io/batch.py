@@ -81,6 +81,8 @@ class Batch:
         Records of the source consumed: ``n + len(rejects)``. The batch may hold rejects alone.
     position
         Where the source stands before the batch.
+    prepared
+        What an encoder made of the columns ahead of its turn, None where none did.
     """
 
     row: NDArray[np.int64]
@@ -94,6 +96,7 @@ class Batch:
     rejects: list[Reject]
     read: int
     position: Position
+    prepared: Any = None
 
     @property
     def n(self) -> int:
@@ -138,4 +141,5 @@ class Batch:
             rejects=[r for r in self.rejects if base + first <= r.row < base + last],
             read=last - first,
             position=position,
+            prepared=None,
         )
