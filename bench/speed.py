@@ -179,6 +179,8 @@ def bench(args: argparse.Namespace, folder: Path, scratch: Path) -> dict[str, An
     rows: list[str] = args.rows
     ours = shlex.split(args.command) if args.command else our_command()
     environment = {**os.environ, "ONLINESTACK_CACHE": str(scratch / "kernels")}
+    # an installed package has its bytecode; so has whatever is measured here
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part
     )

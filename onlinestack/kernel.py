@@ -198,6 +198,11 @@ else:
     class _Cache(caching.FunctionCache):
         _impl_class = _CacheImpl
 
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            # numba's own first gets ready to compile, which takes 0.2 s and nothing loaded needs.
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(sig, target_context)
+
     def _compile(function: Any, allocates: bool) -> Any:
         dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=allocates)(function)
         if cache_folder() is not None:

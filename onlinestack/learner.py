@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from onlinestack.block import LEARN, PREDICT, Block, Tape
+from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine
 from onlinestack.estimator import Board, Estimator
 from onlinestack.features.encoder import Encoder
@@ -20,6 +20,7 @@ from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, link_all
 from onlinestack.linear.rule import SHIFTS, UPDATES, Rule
 from onlinestack.metrics import Scoreboard
+from onlinestack.spare import populate
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
 
@@ -330,6 +331,27 @@ class _Linear(Estimator):
         The predictions, as of `progress`.
         """
         return self._walk(batch, learn=False)
+
+    def prepare(self, batch: Batch) -> None:
+        """Do with a batch what can be done ahead of its turn, in any thread; optional."""
+        self._started()[1].prepare(batch)
+
+    def warm(self) -> None:
+        """Load compiled code and touch memory while there is nothing to learn yet; optional."""
+        engine, encoder = self._started()
+        member = engine.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        populate(member.weights)
+        encoder.warm()
+        if self.oaa is not None:
+            return
+        nothing = Block.of([])
+        tape = immediate_tape(nothing.label)
+        member.run(nothing, tape)
+        none = np.empty(0, np.float32)
+        self._score(nothing, tape, none, none.copy(), none)
+        if self.scoreboard is not None:
+            self.scoreboard.whole(self.scoreboard.names[0])
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         engine, encoder = self._started()

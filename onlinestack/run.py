@@ -12,6 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, Protocol
 
@@ -250,10 +251,14 @@ class Run:
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
             return
+        self.source.prepare = self.learner.prepare
         source = iter(self.source)
         with ExitStack() as stack:
             if isinstance(source, Generator):
                 stack.callback(source.close)
+            # While the first records are read, what will learn them is loaded.
+            pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="warm"))
+            warm = pool.submit(self.learner.warm)
             while True:
                 try:
                     with self._signals.waiting():
@@ -262,6 +267,7 @@ class Run:
                     return
                 if batch is None:
                     return
+                warm.result()
                 yield batch
 
     def _piece(self, batch: Batch, first: int, border: int) -> None:

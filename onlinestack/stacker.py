@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from river import base
 
 from onlinestack.assembly import Assembly, assemble
-from onlinestack.block import LEARN, PREDICT, Block, Tape
+from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
 from onlinestack.estimator import Board, Estimator
 from onlinestack.metrics import Scoreboard
@@ -287,6 +287,20 @@ class OnlineStacker(Estimator, base.Classifier):
         ``float32[n]``: the mixture's click probabilities.
         """
         return self._walk(batch, learn=False)
+
+    def prepare(self, batch: Batch) -> None:
+        """Do with a batch what can be done ahead of its turn, in any thread; optional."""
+        self._started().encoder.prepare(batch)
+
+    def warm(self) -> None:
+        """Load compiled code while there is nothing to learn yet; optional."""
+        stack = self._started()
+        stack.encoder.warm()
+        nothing = stack.layout.lay(Block.of([]))
+        tape = immediate_tape(nothing.label)
+        stack.engine.run(nothing, tape)
+        if self.scoreboard is not None:
+            self.scoreboard.update(nothing, tape, stack.mixture.p[:0])
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         stack, n = self._started(), len(batch.label)

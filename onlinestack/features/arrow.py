@@ -10,14 +10,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa  # noqa: TID253 (loaded only when columns come)
-import pyarrow.compute as pc  # noqa: TID253
 from numpy.typing import NDArray
 
 from onlinestack.features.columns import (
     BYTES,
     CODES,
+    FLOAT32,
+    FLOAT64,
     FLOATS,
     HOW,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
     INTEGERS,
     LIST,
     MISSING_HASH,
@@ -28,12 +33,19 @@ from onlinestack.features.columns import (
     OFFSETS,
     SEED,
     TOKENS,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64,
     VALUES,
     WIDTH,
     encode_rows,
 )
 from onlinestack.features.values import canonical
 from onlinestack.murmur import uniform_hash
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = ["DESCRIBED", "Dictionaries", "describe", "hash_values"]
 
@@ -44,20 +56,26 @@ Dictionaries = dict[int, tuple[Any, NDArray[np.uint32]]]
 """The dictionary last seen of each field (by seed) and the hashes of its values."""
 
 _INTEGERS = {
-    pa.types.lib.Type_INT8,
-    pa.types.lib.Type_INT16,
-    pa.types.lib.Type_INT32,
-    pa.types.lib.Type_INT64,
-    pa.types.lib.Type_UINT8,
-    pa.types.lib.Type_UINT16,
-    pa.types.lib.Type_UINT32,
-    pa.types.lib.Type_UINT64,
+    pa.types.lib.Type_INT8: INT8,
+    pa.types.lib.Type_INT16: INT16,
+    pa.types.lib.Type_INT32: INT32,
+    pa.types.lib.Type_INT64: INT64,
+    pa.types.lib.Type_UINT8: UINT8,
+    pa.types.lib.Type_UINT16: UINT16,
+    pa.types.lib.Type_UINT32: UINT32,
+    pa.types.lib.Type_UINT64: UINT64,
 }
-_FLOATS = {pa.types.lib.Type_HALF_FLOAT, pa.types.lib.Type_FLOAT, pa.types.lib.Type_DOUBLE}
+_FLOATS = {
+    pa.types.lib.Type_HALF_FLOAT: None,
+    pa.types.lib.Type_FLOAT: FLOAT32,
+    pa.types.lib.Type_DOUBLE: FLOAT64,
+}
 _NARROW = {pa.types.lib.Type_STRING, pa.types.lib.Type_BINARY}
 _WIDE = {pa.types.lib.Type_LARGE_STRING, pa.types.lib.Type_LARGE_BINARY}
 _BYTES = {"category": BYTES, "text": TOKENS, "number": NUMBER_TEXT}
-_BOOLEANS = pa.array(np.array(["false", "true"]))  # from a list would import pandas
+_BOOLEANS = pa.StringArray.from_buffers(  # from values would import pandas, or masked arrays
+    2, pa.py_buffer(np.array([0, 5, 9], np.int32)), pa.py_buffer(b"falsetrue")
+)
 _INT32, _INT64, _FLOAT64 = pa.int32(), pa.int64(), pa.float64()
 
 
@@ -94,7 +112,10 @@ def describe(
             return _narrowed(array, _BYTES[kind], keep)
         if type_id in _INTEGERS or type_id in _FLOATS:
             if kind == "number":
-                return _flat(array.cast(_FLOAT64, safe=False), NUMBERS, keep)
+                width = _INTEGERS.get(type_id, _FLOATS.get(type_id))
+                if width is None:
+                    array, width = array.cast(_FLOAT64), FLOAT64
+                return [*_flat(array, NUMBERS, keep)[:-1], width]
             if type_id in _FLOATS:
                 return _flat(array.cast(_FLOAT64), FLOATS, keep)
             try:
@@ -108,7 +129,8 @@ def describe(
             if hashes is None:
                 array = array.dictionary_decode()
                 continue
-            return _coded(array.indices.cast(_INT32), hashes, keep)
+            codes = array.indices
+            return _coded(codes if codes.type == _INT32 else codes.cast(_INT32), hashes, keep)
         elif type_id == pa.types.lib.Type_BOOL:
             return _coded(array.cast(pa.int8()).cast(_INT32), hash_values(_BOOLEANS, seed), keep)
         elif isinstance(array, pa.ExtensionArray):

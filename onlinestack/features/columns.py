@@ -22,10 +22,16 @@ __all__ = [
     "CODES",
     "COUNT",
     "EDGE",
+    "FLOAT32",
+    "FLOAT64",
     "FLOATS",
-    "HASHES",
     "HASH",
+    "HASHES",
     "HOW",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
     "INTEGERS",
     "LIST",
     "MISSING_HASH",
@@ -38,6 +44,10 @@ __all__ = [
     "SEED",
     "SHIFT",
     "TOKENS",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
     "VALID",
     "VALUES",
     "WIDTH",
@@ -52,7 +62,7 @@ __all__ = [
     BYTES,  # bytes with int32 offsets
     INTEGERS,  # int64, hashed as printed
     FLOATS,  # float64, hashed as printed
-    NUMBERS,  # float64, in bins
+    NUMBERS,  # of any of the types below, in bins
     NUMBER_TEXT,  # numbers as text with int32 offsets, in bins
     TOKENS,  # bytes with int32 offsets, split at white space: several features
     LIST,  # int64 offsets into uint32 hashes of the elements: several features
@@ -65,7 +75,7 @@ __all__ = [
     OFFSETS,  # address of the offsets
     VALID,  # address of the validity bitmap, 0 when all are valid
     SHIFT,  # Arrow's offset: elements before the first row
-    HASHES,  # address of the hashes
+    HASHES,  # address of the hashes; of NUMBERS the type
     SEED,  # seed of the field
     MISSING_HASH,  # hash of "missing"
     NUMBER_COLUMN,  # column of the numbers matrix, -1 for none
@@ -74,6 +84,21 @@ __all__ = [
     HASH,  # where the hashes of its bins begin; the first is that of "below all edges"
 ) = range(12)
 """Columns of the descriptor table."""
+
+(FLOAT64, FLOAT32, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64) = range(10)
+"""Types of NUMBERS."""
+TYPES = (
+    np.float64,
+    np.float32,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+)
 
 WIDTH = 12
 PADDING = 8
@@ -103,10 +128,11 @@ def _features(
     if how == INTEGERS:
         text = str(_item(column[VALUES], at, np.int64)).encode()
         return [uniform_hash(text, seed)], math.nan, False
-    if how in (FLOATS, NUMBERS):
+    if how == NUMBERS:
+        value = float(_item(column[VALUES], at, TYPES[column[HASHES]]))
+        return [_bin_hash(column, value, edges, hashes)], _finite(value), False
+    if how == FLOATS:
         value = _item(column[VALUES], at, np.float64)
-        if how == NUMBERS:
-            return [_bin_hash(column, value, edges, hashes)], _finite(value), False
         if value.is_integer() and abs(value) < 2**63:
             return [uniform_hash(str(int(value)).encode(), seed)], math.nan, False
         return missing if math.isnan(value) else ([0], math.nan, True)
@@ -407,6 +433,53 @@ def _fill_number_text(
 
 
 @kernel()
+def _widen(column: Any, start: int, stop: int, base: int, numbers: Any) -> None:
+    """Write the values of a column of any type of number to its column of the matrix."""
+    address, shift, kind, k = column[VALUES], column[SHIFT], column[HASHES], column[NUMBER_COLUMN]
+    last = shift + stop
+    if kind == FLOAT64:
+        f64 = array_at(address, last, np.float64)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(f64[shift + i])
+    elif kind == FLOAT32:
+        f32 = array_at(address, last, np.float32)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(f32[shift + i])
+    elif kind == INT8:
+        i8 = array_at(address, last, np.int8)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(i8[shift + i])
+    elif kind == INT16:
+        i16 = array_at(address, last, np.int16)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(i16[shift + i])
+    elif kind == INT32:
+        i32 = array_at(address, last, np.int32)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(i32[shift + i])
+    elif kind == INT64:
+        i64 = array_at(address, last, np.int64)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(i64[shift + i])
+    elif kind == UINT8:
+        u8 = array_at(address, last, np.uint8)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(u8[shift + i])
+    elif kind == UINT16:
+        u16 = array_at(address, last, np.uint16)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(u16[shift + i])
+    elif kind == UINT32:
+        u32 = array_at(address, last, np.uint32)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(u32[shift + i])
+    elif kind == UINT64:
+        u64 = array_at(address, last, np.uint64)
+        for i in range(start, stop):
+            numbers[i - base, k] = np.float64(u64[shift + i])
+
+
+@kernel()
 def _fill_numbers(
     column: Any,
     edges: Any,
@@ -421,12 +494,12 @@ def _fill_numbers(
     scratch: Any,
 ) -> None:
     shift, valid = column[SHIFT], column[VALID]
-    values = array_at(column[VALUES], shift + stop, np.float64)
     seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
     edge, count, bins = column[EDGE], column[COUNT], column[HASH]
     k = column[NUMBER_COLUMN]
+    _widen(column, start, stop, base, numbers)
     for i in range(start, stop):
-        value = values[shift + i]
+        value = numbers[i - base, k]
         known = value - value == 0.0
         if valid:
             known = known and _is_valid(valid, shift + i) != 0

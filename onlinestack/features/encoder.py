@@ -21,6 +21,7 @@ from onlinestack.features.columns import (
     COUNT,
     EDGE,
     HASH,
+    HOW,
     LIST,
     MISSING_HASH,
     NUMBER_COLUMN,
@@ -135,6 +136,15 @@ def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
     seed = field_seed(name)
     memory = _Memory(seed, room)
     return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [], memory)
+
+
+class _Prepared(NamedTuple):
+    """What an encoder made of the columns of a batch ahead of its turn."""
+
+    encoder: Encoder
+    columns: list[Any]
+    table: NDArray[np.int64]
+    keep: list[Any]
 
 
 class _Pool:
@@ -312,8 +322,39 @@ class Encoder:
 
     # columns
 
-    def _prepare(self, columns: list[Any]) -> None:
-        """Fill the descriptor table for the columns of a batch."""
+    def warm(self) -> None:
+        """Load the kernels, without any other effect, while there is nothing else to do."""
+        nothing = self.bins.reservoir[:0]
+        no_rows = np.empty(0, np.int64)
+        pool = _Pool()
+        edges, hashes = np.empty(0), np.empty(0, np.uint32)
+        encode_rows(
+            np.empty((0, WIDTH), np.int64),
+            edges,
+            hashes,
+            0,
+            0,
+            no_rows,
+            pool.index,
+            nothing,
+            pool.flagged,
+            pool.scratch,
+        )
+        self.bins.observe(nothing, np.empty(0, np.uint8), np.empty(0, np.int32))
+
+    def prepare(self, batch: Any) -> None:
+        """Look at the columns of a batch ahead of its turn, in any thread.
+
+        Parameters
+        ----------
+        batch
+            A batch of a source with the schema of this encoder.
+        """
+        if batch.features is None and not self.growing:
+            batch.prepared = _Prepared(self, batch.columns, *self._describe(batch.columns))
+
+    def _describe(self, columns: list[Any]) -> tuple[NDArray[np.int64], list[Any]]:
+        """Return the descriptor table for the columns of a batch, and what it points into."""
         from onlinestack.features.arrow import DESCRIBED, describe
 
         if len(columns) != len(self._names):
@@ -329,9 +370,19 @@ class Encoder:
         ]
         if rows:
             table[:, :DESCRIBED] = rows
+        return table, keep
+
+    def _prepare(self, columns: list[Any]) -> None:
+        """Let the rows to be encoded be those of some columns."""
+        self._take(columns, *self._describe(columns))
+
+    def _take(self, columns: list[Any], table: NDArray[np.int64], keep: list[Any]) -> None:
+        """Let the rows to be encoded be those of columns described before."""
+        # edges may have moved since the columns were looked at
+        table[:, [EDGE, COUNT, HASH]] = self._fields_table[:, [EDGE, COUNT, HASH]]
         self._columns, self._table, self._keep = columns, table, keep
-        how = table[:, 0]
-        self._several = bool(np.isin(how, (TOKENS, LIST)).any())
+        how = table[:, HOW]
+        self._several = bool(((how == TOKENS) | (how == LIST)).any())
 
     def encode(self, columns: list[Any], start: int, stop: int) -> Encoded:
         """Return the features of the rows ``start`` to ``stop`` of a batch.
@@ -468,6 +519,9 @@ class Encoder:
         if batch.features is not None:
             features: Block = batch.features
             return features.rows(start, stop)
+        ready = batch.prepared
+        if ready is not None and ready.columns is not self._columns and ready.encoder is self:
+            self._take(ready.columns, ready.table, ready.keep)
         rows = slice(start, stop)
         return Block(
             batch.label[rows],

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onlinestack.io.chunks import ByteStream, is_live
 from onlinestack.io.reader import Job, SourceError, Stretch, called, show
 from onlinestack.io.schema import Kind, SchemaError, arrow_kind, list_names
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = ["ArrowReader", "feature_array"]
 

@@ -91,6 +91,8 @@ class Batch:
         Returns the texts of records given by their numbers from ``begin`` on; None if not known.
     begin
         Number in the run of the first record of the stretch that the batch is cut from.
+    prepared
+        What an encoder made of the columns ahead of its turn, None where none did.
     """
 
     row: NDArray[np.int64]
@@ -108,6 +110,7 @@ class Batch:
     path: str = ""
     texts: Callable[[list[int]], list[str]] | None = None
     begin: int = 0
+    prepared: Any = None
 
     @property
     def n(self) -> int:
@@ -153,6 +156,7 @@ class Batch:
             rejects=[r for r in self.rejects if base + first <= r.row < base + last],
             read=last - first,
             position=position,
+            prepared=None,
         )
 
     def coded(self, label: NDArray[np.float32], reasons: Mapping[int, str]) -> Batch:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onlinestack.io.values import as_text, flat
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = ["COLUMNS", "csv_header", "csv_lines", "json_lines"]
 

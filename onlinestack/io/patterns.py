@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onlinestack.io.values import Bad, as_text, shown
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = ["DAY", "HOUR", "NOT_A_TIME", "Times", "check_pattern", "moment", "pattern_times"]
 

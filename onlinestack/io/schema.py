@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = [
     "Field",

@@ -92,6 +92,8 @@ class Source:
         """Bytes consumed, as they lie on disk; stays 0 for pipes."""
         self.names: tuple[str, ...] = first[0].names if 0 in first else ()
         """The columns of the first file."""
+        self.prepare: Callable[[Batch], None] | None = None
+        """What to do with each batch of a file ahead of its turn, in the thread that decodes it."""
         self._open_reader = open_reader
         self._opened = first
         self._batch_size = batch_size
@@ -209,10 +211,22 @@ class Source:
                 for decode in work:
                     yield decode()
             else:
-                with closing(ahead(work)) as batches:
+                with closing(ahead(map(self._prepared, work), depth=1)) as batches:
                     yield from batches
         finally:
             reader.close()
+
+    def _prepared(self, decode: Callable[[], tuple[Batch, int]]) -> Callable[[], tuple[Batch, int]]:
+        prepare = self.prepare
+        if prepare is None:
+            return decode
+
+        def run() -> tuple[Batch, int]:
+            batch, done = decode()
+            prepare(batch)
+            return batch, done
+
+        return run
 
     def _open(self, i: int) -> Reader:
         return self._open_reader(self.paths[i])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onlinestack.io.patterns import (
@@ -32,6 +31,9 @@ from onlinestack.io.values import (
     parse_number,
     shown,
 )
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = ["NOT_A_TIME", "decode_time"]
 

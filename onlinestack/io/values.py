@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = [
     "Bad",
@@ -152,6 +155,8 @@ def at_rows(reasons: Bad, codes: NDArray[np.int64]) -> Bad:
 
 def float64(array: pa.Array, missing: float = math.nan) -> NDArray[np.float64]:
     """Return numbers or truth values as ``float64[n]``."""
+    if not array.null_count and not pa.types.is_boolean(array.type):
+        return np.asarray(array).astype(np.float64)
     number = array.cast(pa.float64(), safe=False)
     return np.asarray(number.fill_null(missing) if number.null_count else number)
 

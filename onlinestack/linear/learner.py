@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, PREDICT, Block, Tape
 from onlinestack.kernel import kernel
+from onlinestack.linear.descent import descend_swiftly, is_swift, predict_swiftly
 from onlinestack.linear.interactions import (
     CONSTANT,
     Reads,
@@ -55,6 +56,8 @@ class Scratch(NamedTuple):
         ``int64[w]``: positions within an interaction.
     sums
         ``float32[w]``: sums within an interaction.
+    places, adapted, rates
+        ``uint64[size]`` and ``float32[size]``: what is kept of a row from predicting to learning.
     """
 
     slots: NDArray[np.uint32]
@@ -63,6 +66,9 @@ class Scratch(NamedTuple):
     held: NDArray[np.int64]
     at: NDArray[np.int64]
     sums: NDArray[np.float32]
+    places: NDArray[np.uint64]
+    adapted: NDArray[np.float32]
+    rates: NDArray[np.float32]
 
     @classmethod
     def of(cls, size: int, width: int) -> Scratch:
@@ -74,6 +80,9 @@ class Scratch(NamedTuple):
             np.empty(2, np.int64),
             np.empty(width, np.int64),
             np.empty(width, np.float32),
+            np.empty(size, np.uint64),
+            np.empty(size, np.float32),
+            np.empty(size, np.float32),
         )
 
     def fit(self, block: Block, reads: Reads) -> Scratch:
@@ -211,7 +220,8 @@ def walk(
 
     While a row is worked on, the list of the next one is already written and its weights are on
     their way from memory: lists depend on features only, so nothing changes. A row learned right
-    after it was predicted keeps its raw sum: no weight has moved in between.
+    after it was predicted keeps its raw sum: no weight has moved in between. Vowpal Wabbit's
+    default rule for clicks takes a short cut where every value is 1.
     """
     held = scratch.held
     held[0] = -1
@@ -219,6 +229,8 @@ def walk(
     here = 0
     fresh = np.int64(-1)
     now = ZERO
+    even = False
+    swift = is_swift(shared, rule)
     m = op.shape[0]
     for step in range(m):
         r = np.int64(tape_row[step])
@@ -251,9 +263,13 @@ def walk(
         n = scratch.length[here]
         slots = scratch.slots[here]
         values = scratch.values[here]
-        if fresh != r:
+        if fresh != r and swift:
+            now, even = predict_swiftly(
+                n, slots, values, initial[r], weights, rule, scratch.places, scratch.adapted
+            )
+        elif fresh != r:
             now = predict(n, slots, values, FIRST, initial[r], weights, shared, rule)
-            fresh = r
+        fresh = r
         learns = op[step] == LEARN
         if learns and rule.track:
             shared[LOW] = min(shared[LOW], np.float64(label[r]))
@@ -266,6 +282,20 @@ def walk(
         if not learns or rule.with_label:
             _put(op[step], r, now, p, label, weight, shared, rule, raw, score, loss)
         if learns and weight[r] > ZERO:
+            fresh = np.int64(-1)
+            if even and descend_swiftly(
+                n,
+                p,
+                label[r],
+                weight[r],
+                weights,
+                norm,
+                rule,
+                scratch.places,
+                scratch.adapted,
+                scratch.rates,
+            ):
+                continue
             squares = ZERO
             if rule.invariant and not rule.adaptive and not rule.normalized:
                 squares = sum_of_squares(r, value, names, start, stop, reads, scratch.sums)
@@ -283,7 +313,6 @@ def walk(
                 norm,
                 rule,
             )
-            fresh = np.int64(-1)
 
 
 class LinearMember:

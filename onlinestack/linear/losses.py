@@ -27,8 +27,10 @@ __all__ = [
     "importance_update",
     "link",
     "link_all",
+    "logistic_step",
     "loss_of",
     "plain_update",
+    "share_of_yes",
     "squared_gradient",
 ]
 
@@ -77,7 +79,7 @@ class Loss(NamedTuple):
 
 
 @kernel()
-def _half(loss: Any, y: Any) -> Any:
+def share_of_yes(loss: Any, y: Any) -> Any:
     """Return the share of the label that is a yes: 0 for ``low``, 1 for ``high``."""
     return np.float32(np.float32(y - loss.low) / np.float32(loss.high - loss.low))
 
@@ -87,7 +89,7 @@ def _sign(loss: Any, y: Any) -> Any:
     """Return the label as the hinge loss reads it: -1 for ``low``, 1 for ``high``."""
     if loss.low == -ONE and loss.high == ONE:
         return np.float32(y)
-    return np.float32(np.float32(TWO * _half(loss, y)) - ONE)
+    return np.float32(np.float32(TWO * share_of_yes(loss, y)) - ONE)
 
 
 @kernel()
@@ -109,7 +111,7 @@ def loss_of(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
     """
     code = loss.code
     if code == LOGISTIC:
-        z = _half(loss, y)
+        z = share_of_yes(loss, y)
         if z == ONE and p < FAR:
             return log32(ONE + exp32(-p))
         if z == ZERO and p > -FAR:
@@ -167,7 +169,7 @@ def derivative(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
     """
     code = loss.code
     if code == LOGISTIC:
-        z = _half(loss, y)
+        z = share_of_yes(loss, y)
         if z == ONE:
             return np.float32(-ONE / np.float32(ONE + exp32(p)))
         if z == ZERO:
@@ -234,7 +236,7 @@ def plain_update(loss: Any, p: Any, y: Any, rate: Any) -> Any:
     """
     code = loss.code
     if code == LOGISTIC:
-        z = _half(loss, y)
+        z = share_of_yes(loss, y)
         yes = np.float32(rate / np.float32(ONE + exp32(p)))
         no = np.float32(-rate / np.float32(ONE + exp32(-p)))
         if z == ONE:
@@ -281,9 +283,11 @@ def _wexpmx(x: Any) -> Any:
 
 
 @kernel()
-def _logistic_step(p: Any, c: Any, rate: Any, scale: Any) -> Any:
-    """Return the closed form of infinitely many infinitely small logistic steps, for label c."""
-    k = exp32(np.float32(c * p))
+def logistic_step(p: Any, c: Any, rate: Any, scale: Any, k: Any) -> Any:
+    """Return the closed form of infinitely many infinitely small logistic steps, for label c.
+
+    ``k`` is e to the power c p.
+    """
     h = np.float32(rate * scale)
     if np.float64(h) < 1e-6:
         return np.float32(np.float32(c * rate) / np.float32(ONE + k))
@@ -307,13 +311,13 @@ def importance_update(loss: Any, p: Any, y: Any, rate: Any, scale: Any) -> Any:
     """
     code = loss.code
     if code == LOGISTIC:
-        z = _half(loss, y)
+        z = share_of_yes(loss, y)
         if z == ONE and abs(p) < FAR:
-            return _logistic_step(p, ONE, rate, scale)
+            return logistic_step(p, ONE, rate, scale, exp32(p))
         if z == ZERO and abs(p) < FAR:
-            return _logistic_step(p, -ONE, rate, scale)
-        yes = _logistic_step(p, ONE, rate, scale)
-        no = _logistic_step(p, -ONE, rate, scale)
+            return logistic_step(p, -ONE, rate, scale, exp32(-p))
+        yes = logistic_step(p, ONE, rate, scale, exp32(p))
+        no = logistic_step(p, -ONE, rate, scale, exp32(-p))
         return np.float32(np.float32(z * yes) + np.float32(np.float32(ONE - z) * no))
     if code == CLASSIC:
         return plain_update(loss, p, y, rate)

@@ -243,8 +243,14 @@ def test_numbers_of_all_types_fall_into_the_same_bins() -> None:
     values = [-120, -7, 0, 3, 99, None, 55]
     expected = single(encoder, pa.array(values, pa.float64()))
     assert len({tuple(row) for row in expected}) > 3
-    for kind in (pa.int8(), pa.int64(), pa.float32(), pa.float16()):
+    signed = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+    for kind in (*signed, pa.float16(), pa.float32(), pa.float64()):
         assert single(encoder, pa.array(values, kind)) == expected
+        assert single(encoder, pa.array([9, *values], kind)[1:]) == expected
+    above = [None if v is None else abs(v) for v in values]
+    expected_above = single(encoder, pa.array(above, pa.float64()))
+    for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()):
+        assert single(encoder, pa.array(above, kind)) == expected_above
     texts = [None if v is None else f" {v}.0 " for v in values]
     for array in (
         pa.array(texts),
@@ -383,6 +389,7 @@ def test_block_of_a_batch() -> None:
         initial=np.zeros(n, np.float32),
         columns=[pa.array(list("abcde"))],
         features=None,
+        prepared=None,
     )
     block = encoder.block(batch, 2, 4)
     assert block.n == 2
@@ -392,6 +399,49 @@ def test_block_of_a_batch() -> None:
     assert encoder.block(batch, 1, 2).row.tolist() == [13]
     encoder.run(block, immediate_tape(block.label))
     assert encoder.learned == 1
+
+
+def test_a_batch_prepared_ahead_gives_the_same_features() -> None:
+    """Also when the edges moved, and other columns came, since it was prepared."""
+    fields = [Field("a", "category"), Field("n", "number")]
+    random = np.random.default_rng(3)
+
+    def batch_of(n: int) -> SimpleNamespace:
+        words = pa.array(random.choice(["x", "y", "z"], n)).dictionary_encode()
+        return SimpleNamespace(
+            row=np.arange(n),
+            label=np.ones(n, np.float32),
+            weight=np.ones(n, np.float32),
+            initial=np.zeros(n, np.float32),
+            columns=[words, pa.array(random.integers(0, 1000, n), pa.int32())],
+            features=None,
+            prepared=None,
+        )
+
+    batches = [batch_of(FIRST_CHANGE), batch_of(50)]
+    found = []
+    for ahead in (False, True):
+        encoder = Encoder(fields)
+        for batch in batches:
+            batch.prepared = None
+            if ahead:
+                encoder.prepare(batch)
+        first = encoder.block(batches[0], 0, FIRST_CHANGE)
+        found.append([first.index.copy()])
+        encoder.run(first, immediate_tape(first.label))
+        encoder.change()
+        found[-1] += [encoder.block(batches[1], a, a + 25).index.copy() for a in (0, 25)]
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_warming_changes_nothing() -> None:
+    encoder = trained()
+    arrays, meta = encoder.state()
+    encoder.warm()
+    after, meta_after = encoder.state()
+    assert meta_after == meta
+    assert all(after[key].tobytes() == arrays[key].tobytes() for key in arrays)
 
 
 # dicts without a schema

@@ -226,6 +226,42 @@ def test_late_labels_and_repeats(rows: Any, rule: Rule, lag: int) -> None:
     assert one.weights.tobytes() == two.weights.tobytes()
 
 
+plain_rows = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.sampled_from([1.0] * 20 + [2.0])), min_size=1, max_size=40
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(
+    plain_rows,
+    st.lists(st.sampled_from([0.0, 1.0, 0.5]), min_size=1, max_size=5),
+    st.lists(st.sampled_from([1.0, 1.0, 0.25, 1e-30, 1e6, 0.0]), min_size=1, max_size=3),
+    st.booleans(),
+    st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=120, deadline=None)
+def test_short_cut_for_plain_values(
+    rows: Any, labels: list[float], weights: list[float], inside: bool, initial_t: float
+) -> None:
+    """Slots met twice in a record, new slots, odd values, soft labels: the same bits."""
+    block = block_of([[("f", row)] for row in rows], labels, weights)
+    rule = Rule(loss=Loss(LOSSES["logistic"]), with_label=inside)
+    both = KERNELS["onlinestack.linear.learner.walk"]
+    one, two = member(rule, initial_t=initial_t), member(rule, initial_t=initial_t)
+    for part in (one, two):
+        part.rule = part.rule._replace(mask=np.uint64(7))
+    for _ in range(3):
+        tape = immediate_tape(block.label)
+        fast = walk_with(both.compiled, one, block, tape)
+        assert fast.tobytes() == walk_with(both.twin, two, block, tape).tobytes()
+    assert one.weights.tobytes() == two.weights.tobytes()
+    assert one.shared.tobytes() == two.shared.tobytes()
+    assert one.norms.tobytes() == two.norms.tobytes()
+
+
 def test_changing_a_label_changes_no_prediction_up_to_it() -> None:
     rng = np.random.default_rng(1)
     rows = [[("a", rng.integers(0, 20, 3).tolist(), [1.0] * 3)] for _ in range(60)]
