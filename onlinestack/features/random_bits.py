@@ -224,6 +224,9 @@ class RandomBits:
     table as it was served, and they are those it was predicted with, if the planes were drawn by
     then; nothing need be kept.
 
+    The bits travel packed. A learner of hashed features that reads them, alone or in pairs, walks
+    those that are set: bit k is the feature of index ``dense_index("r", bits)[k]`` and value 1.
+
     Parameters
     ----------
     columns

@@ -291,6 +291,7 @@ def test_blocks_that_are_read_later_keep_their_bits() -> None:
     bits.run(again, immediate_tape(again.label))
     np.testing.assert_array_equal(blocks[0].bits, kept)
     np.testing.assert_array_equal(again.bits, kept)
+    np.testing.assert_array_equal(again.rows(3, 9).bits, kept[3:9])
 
 
 def test_planes_are_drawn_from_the_records_learned() -> None:
