@@ -22,191 +22,23 @@ the half with the smallest weights                          0.995
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import AHEAD, LEARN, WORD, Block, Tape
+from onlinestack.block import AHEAD, WORD, Block, Tape
 from onlinestack.features.bins import NEVER, watch
-from onlinestack.kernel import kernel, log1p32
+from onlinestack.features.planes import Planes, Room, bits_of, draw, observe
 
-__all__ = ["BITS", "WARM_UP", "Planes", "RandomBits", "Room", "bits_of", "observe", "standard"]
+__all__ = ["BITS", "WARM_UP", "RandomBits"]
 
 BITS = 1024
 """Number of bits of a record."""
 WARM_UP = 500
 """Labelled records that are learned before the bits are drawn."""
-INPUTS = 3
-"""Inputs of a bit."""
 SAMPLE = 1024
 """Records that thresholds are drawn from, a sample of all learned before."""
-TILE = 64
-"""Records that the kernel works on at a time."""
-FLAT = 1e-6
-"""A column whose spread is less than this share of its mean does not vary, but for rounding."""
-
-ZERO = np.float32(0)
-NONE = np.uint32(0)
-COUNT, MEAN, SQUARES = range(3)
-
-
-class Planes(NamedTuple):
-    """Everything the bits of a record depend on, besides its row of the table.
-
-    Parameters
-    ----------
-    column
-        ``int32[m]``: columns of the table that vary, the inputs.
-    mean, scale
-        ``float32[m]``: mean of each input and one over its standard deviation.
-    input
-        ``int32[K, 3]``: inputs of each bit, all different while there are three.
-    weight
-        ``float32[K, 3]``: their weights; 0 for those there are too few inputs for.
-    threshold
-        ``float32[K]``: where the bit turns.
-    """
-
-    column: NDArray[np.int32]
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    input: NDArray[np.int32]
-    weight: NDArray[np.float32]
-    threshold: NDArray[np.float32]
-
-
-_NO_PLANES = Planes(
-    np.zeros(0, np.int32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.float32),
-    np.zeros((0, INPUTS), np.int32),
-    np.zeros((0, INPUTS), np.float32),
-    np.zeros(0, np.float32),
-)
-"""Planes of a table no column of which varies: no bit is ever set."""
-
-
-class Room(NamedTuple):
-    """Memory the bits are made in.
-
-    Parameters
-    ----------
-    z
-        ``float32[m, 64]``: inputs of the records of a tile, an input a row.
-    word
-        ``uint32[64]``: a word of each of these records.
-    """
-
-    z: NDArray[np.float32]
-    word: NDArray[np.uint32]
-
-
-@kernel()
-def squashed(value: Any, number: bool) -> Any:
-    """Return a statistic as it is, and a plain number as sign * log(1 + size)."""
-    if not number:
-        return value
-    size = log1p32(abs(value))
-    return size if value >= ZERO else -size
-
-
-@kernel()
-def standard(value: Any, number: bool, mean: Any, scale: Any) -> Any:
-    """Return an input of the bits, float32: standardised, 0 where it is missing or not finite."""
-    z = (squashed(value, number) - mean) * scale
-    return z if np.isfinite(z) else ZERO
-
-
-@kernel()
-def observe(op: Any, row: Any, table: Any, numbers: int, moments: Any) -> None:
-    """Add the rows learned to the moments of every column (Welford's recurrence).
-
-    Parameters
-    ----------
-    op, row
-        The tape.
-    table
-        ``float32[n, t]``, the first ``numbers`` columns plain numbers.
-    moments
-        ``float64[t, 3]``: count of finite values, their mean, sum of squared deviations from it.
-    """
-    for step in range(len(op)):
-        if op[step] != LEARN:
-            continue
-        i = row[step]
-        for column in range(len(moments)):
-            value = np.float64(squashed(table[i, column], column < numbers))
-            if not np.isfinite(value):
-                continue
-            moments[column, COUNT] += 1.0
-            off = value - moments[column, MEAN]
-            moments[column, MEAN] += off / moments[column, COUNT]
-            moments[column, SQUARES] += off * (value - moments[column, MEAN])
-
-
-def _bits_plain(table: Any, numbers: int, planes: Planes, room: Room, out: Any) -> None:
-    """Write the bits of all rows of a table: 1 where the projection reaches the threshold.
-
-    Parameters
-    ----------
-    table
-        ``float32[n, t]``, the first ``numbers`` columns plain numbers.
-    planes
-        What the bits depend on.
-    room
-        Room to work in.
-    out
-        ``uint32[n, K / 32]``.
-    """
-    for i in range(len(table)):
-        z = [
-            standard(table[i, column], column < numbers, mean, scale)
-            for column, mean, scale in zip(planes.column, planes.mean, planes.scale, strict=True)
-        ]
-        out[i] = 0
-        for k, ((a, b, c), (u, v, w)) in enumerate(zip(planes.input, planes.weight, strict=True)):
-            if u * z[a] + v * z[b] + w * z[c] >= planes.threshold[k]:
-                out[i, k // WORD] |= np.uint32(1) << np.uint32(k % WORD)
-
-
-@kernel(_bits_plain)
-def bits_of(table: Any, numbers: int, planes: Any, room: Any, out: Any) -> None:
-    """Write the bits of all rows of a table; see `_bits_plain`.
-
-    Takes 64 records at a time, their values of an input side by side, so that the processor
-    takes many records in one step. What is computed for a record is the same.
-    """
-    n, words = out.shape
-    word = room.word
-    for first in range(0, n, TILE):
-        rows = min(TILE, n - first)
-        for j in range(len(planes.column)):
-            column, mean, scale = planes.column[j], planes.mean[j], planes.scale[j]
-            z = room.z[j]
-            number = column < numbers
-            for r in range(rows):
-                z[r] = table[first + r, column]
-            if number:
-                for r in range(rows):
-                    z[r] = squashed(z[r], number)
-            for r in range(rows):
-                standardised = (z[r] - mean) * scale
-                z[r] = standardised if np.isfinite(standardised) else ZERO
-        for at in range(words):
-            for r in range(rows):
-                word[r] = NONE
-            for bit in range(WORD):
-                k = at * WORD + bit
-                a, b, c = planes.input[k, 0], planes.input[k, 1], planes.input[k, 2]
-                u, v, w = planes.weight[k, 0], planes.weight[k, 1], planes.weight[k, 2]
-                za, zb, zc = room.z[a], room.z[b], room.z[c]
-                threshold, here = planes.threshold[k], np.uint32(1) << np.uint32(bit)
-                for r in range(rows):
-                    reached = u * za[r] + v * zb[r] + w * zc[r] >= threshold
-                    word[r] |= here if reached else NONE
-            for r in range(rows):
-                out[first + r, at] = word[r]
 
 
 class RandomBits:
@@ -292,7 +124,7 @@ class RandomBits:
         self.planes: Planes | None = None
         self._moments = np.zeros((columns, 3))
         self._sample = np.zeros((min(SAMPLE, warm_up), columns), np.float32)
-        self._room = _room(0)
+        self._room = Room.of(0)
         # By turns, since as a part of the first level it may run ahead of those that read.
         self._pools = [np.zeros((0, bits // WORD), np.uint32) for _ in range(AHEAD + 1)]
 
@@ -324,43 +156,16 @@ class RandomBits:
 
     def change(self) -> None:
         """Draw the planes from the records learned so far."""
-        self._set(self._drawn(self._sample[: self.learned]))
+        sample = self._sample[: self.learned]
+        random = np.random.default_rng([self.seed % 2**64, self.learned])
+        self._set(draw(self._moments, sample, self.numbers, self.bits, random))
 
     def _set(self, planes: Planes) -> None:
         self.planes = planes
-        self._room = _room(len(planes.column))
+        self._room = Room.of(len(planes.column))
         for bits in self._pools:
             bits[:] = 0
         self._sample = np.zeros((0, self.columns), np.float32)
-
-    def _drawn(self, sample: NDArray[np.float32]) -> Planes:
-        count, mean, squares = self._moments.T
-        spread = np.sqrt(squares / np.maximum(count, 1.0))
-        column = np.flatnonzero(spread > FLAT * np.abs(mean)).astype(np.int32)
-        few = min(INPUTS, len(column))
-        if not few:
-            return _NO_PLANES
-        centre = mean[column].astype(np.float32)
-        scale = (1.0 / spread[column]).astype(np.float32)
-        random = np.random.default_rng([self.seed % 2**64, self.learned])
-        chosen = np.argsort(random.random((self.bits, len(column))), axis=1)[:, :few]
-        inputs = np.zeros((self.bits, INPUTS), np.int32)
-        inputs[:, :few] = chosen
-        weight = random.standard_normal((self.bits, INPUTS)).astype(np.float32)
-        weight[:, few:] = 0
-        past = sample[random.integers(0, len(sample), self.bits)]
-        threshold = np.empty(self.bits, np.float32)
-        planes = Planes(column, centre, scale, inputs, weight, threshold)
-        for k, record in enumerate(past):
-            z = [self._input(record, planes, j) for j in inputs[k]]
-            u, v, w = weight[k]
-            threshold[k] = u * z[0] + v * z[1] + w * z[2]
-        return planes
-
-    def _input(self, record: NDArray[np.float32], planes: Planes, j: int) -> np.float32:
-        column = planes.column[j]
-        number = bool(column < self.numbers)
-        return np.float32(standard(record[column], number, planes.mean[j], planes.scale[j]))
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: what is watched, or the planes once drawn."""
@@ -397,7 +202,3 @@ class RandomBits:
         self._moments[:] = arrays["moments"]
         self._sample = np.zeros((min(SAMPLE, self.warm_up), self.columns), np.float32)
         self._sample[: len(arrays["sample"])] = arrays["sample"]
-
-
-def _room(inputs: int) -> Room:
-    return Room(np.zeros((inputs, TILE), np.float32), np.zeros(TILE, np.uint32))

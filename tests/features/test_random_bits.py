@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from onlinestack.block import LEARN, PREDICT, WORD, Block, Tape, immediate_tape
 from onlinestack.engine import Engine
-from onlinestack.features.random_bits import TILE, Planes, RandomBits, bits_of, observe
-from onlinestack.features.random_bits import _room as room_of
+from onlinestack.features.planes import TILE, Planes, bits_of, observe
+from onlinestack.features.planes import Room as PlaneRoom
+from onlinestack.features.random_bits import RandomBits
 from onlinestack.kernel import KERNELS
 from onlinestack.linear.bits import BitsMember, Room, Weights, centred, move, walk
 from onlinestack.linear.interactions import reads_of
@@ -103,8 +104,8 @@ def test_bits_equal_their_twin(data: st.DataObject, inputs: int, n: int) -> None
     drawn = data.draw(planes(inputs, 6))
     table = data.draw(arrays(np.float32, (n, 6), elements=FLOATS))
     out, expected = np.full((2, n, BITS // WORD), 7, np.uint32)
-    bits_of(table, 2, drawn, room_of(inputs), out)
-    twin("features.random_bits.bits_of")(table, 2, drawn, room_of(inputs), expected)
+    bits_of(table, 2, drawn, PlaneRoom.of(inputs), out)
+    twin("features.planes.bits_of")(table, 2, drawn, PlaneRoom.of(inputs), expected)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -113,9 +114,7 @@ def test_bits_equal_their_twin(data: st.DataObject, inputs: int, n: int) -> None
 def test_moments_equal_their_twin(table: np.ndarray) -> None:
     tape = immediate_tape(np.where(np.arange(20) % 3, 1, np.nan).astype(np.float32))
     results = [np.zeros((3, 3)), np.zeros((3, 3))]
-    for version, moments in zip(
-        (observe, twin("features.random_bits.observe")), results, strict=True
-    ):
+    for version, moments in zip((observe, twin("features.planes.observe")), results, strict=True):
         version(tape.op, tape.row, table, 1, moments)
     np.testing.assert_array_equal(*results)
 
