@@ -295,11 +295,11 @@ def test_blocks_that_are_read_later_keep_their_bits() -> None:
 
 def test_planes_are_drawn_from_the_records_learned() -> None:
     table, label, weight = log(200)
-    label = np.nan_to_num(label)
-    bits = RandomBits(5, numbers=NUMBERS, bits=256, warm_up=200)
+    learned = ~np.isnan(label)
+    bits = RandomBits(5, numbers=NUMBERS, bits=256, warm_up=int(learned.sum()))
     block = block_of(table, label, weight)
     bits.run(block, immediate_tape(label))
-    assert bits.next_change() == 200
+    assert bits.next_change() == bits.learned == learned.sum()
     bits.change()
     assert bits.next_change() > 10**12
     drawn = bits.planes
@@ -307,15 +307,15 @@ def test_planes_are_drawn_from_the_records_learned() -> None:
     inputs = table.astype(np.float64)
     inputs[:, :NUMBERS] = np.sign(inputs[:, :NUMBERS]) * np.log1p(np.abs(inputs[:, :NUMBERS]))
     inputs[~np.isfinite(inputs)] = np.nan
-    np.testing.assert_allclose(drawn.mean, np.nanmean(inputs, axis=0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(1 / drawn.scale, np.nanstd(inputs, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(drawn.mean, np.nanmean(inputs[learned], axis=0), 1e-4, 1e-6)
+    np.testing.assert_allclose(1 / drawn.scale, np.nanstd(inputs[learned], axis=0), 1e-4)
     assert all(len(set(row)) == 3 for row in drawn.input.tolist())
     assert set(drawn.input.ravel().tolist()) == set(range(5))
     assert abs(drawn.weight.mean()) < 0.15
     assert abs(drawn.weight.std() - 1) < 0.15
     z = np.nan_to_num((inputs - drawn.mean) * drawn.scale)
     projections = (z[:, drawn.input] * drawn.weight).sum(axis=2)
-    assert (np.abs(projections - drawn.threshold).min(axis=0) < 1e-4).all()
+    assert (np.abs(projections[learned] - drawn.threshold).min(axis=0) < 1e-4).all()
     bits.run(block, immediate_tape(label))
     known = np.unpackbits(block.bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
     clear = np.abs(projections - drawn.threshold) > 1e-4
@@ -362,6 +362,33 @@ def test_columns_that_do_not_vary_are_no_inputs() -> None:
     scores, bits = progress(dull, (table, label, weight))
     assert not bits.any()
     assert np.isfinite(scores).all()
+
+
+def test_learns_as_the_formulas_say() -> None:
+    random = np.random.default_rng(5)
+    n, k, rate, l2 = 80, 64, 0.8, 0.1
+    block = block_of(np.zeros((n, 1)), random.integers(0, 2, n), random.choice([0.5, 1, 2], n))
+    block.bits = random.integers(0, 2**32, (n, 2)).astype(np.uint32)
+    block.initial[:] = random.normal(size=n)
+    member = BitsMember(k, rate=rate, l2=l2)
+    op = np.tile(np.array([PREDICT, LEARN, PREDICT], np.uint8), n)
+    row = np.repeat(np.arange(n, dtype=np.int32), 3)
+    bits = np.unpackbits(block.bits.view(np.uint8), axis=1, bitorder="little")
+    w, mean, constant, squares = np.zeros(k), np.full(k, 0.5), 0.0, 1.0
+    expected = []
+    for i in range(n):
+        x = bits[i] - mean
+        p = 1 / (1 + np.exp(-block.initial[i] - constant - w @ x))
+        gradient = float(block.weight[i]) * (p - float(block.label[i]))
+        squares += gradient**2
+        step = 6 * rate / k / squares**0.25
+        w = w - step * (gradient * x + l2 * w)
+        constant -= step * gradient
+        mean += x / (i + 2)
+        expected.append(block.initial[i] + constant + w @ (bits[i] - mean))
+    member.run(block, Tape(op, row))
+    np.testing.assert_allclose(member.raw[:n], expected, atol=1e-5)
+    np.testing.assert_allclose(member.weights.weight, w, atol=1e-5)
 
 
 def test_records_of_weight_zero_teach_nothing() -> None:
