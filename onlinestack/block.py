@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AHEAD", "LEARN", "PREDICT", "Block", "Dense", "Tape", "immediate_tape"]
+__all__ = ["AHEAD", "LEARN", "PREDICT", "WORD", "Block", "Dense", "Tape", "immediate_tape"]
 
 AHEAD = 2
 """Blocks that may be filled while one is learned."""
 
 PREDICT = 0
 LEARN = 1
+
+WORD = 32
+"""Bits of a word of the packed namespace."""
 
 Dense = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Indices and values of a namespace that every record has the same number of features in."""
@@ -66,6 +69,10 @@ class Block:
     dense
         Namespaces that have the same number of features in every record: their letter to views
         of the pool, ``(index, value)``, each ``[n, width]``.
+    bits
+        ``uint32[n, words]``: namespace ``r``, packed: bit k of a record is bit ``k % 32`` of its
+        word ``k // 32``. words may be 0. Made anew whenever a block is run; valid for
+        `AHEAD` more blocks.
 
     Examples
     --------
@@ -90,6 +97,7 @@ class Block:
     table: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     dense: dict[str, Dense] = field(default_factory=dict)
+    bits: NDArray[np.uint32] = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     time: NDArray[np.float64] | None = None
 
     @property
@@ -115,6 +123,7 @@ class Block:
             self.table[start:stop],
             self.scores[start:stop],
             {letter: (i[start:stop], v[start:stop]) for letter, (i, v) in self.dense.items()},
+            self.bits[start:stop],
             None if self.time is None else self.time[start:stop],
         )
 
