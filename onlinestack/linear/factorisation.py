@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
-from onlinestack.linear.factors import FACTORS, Scratch, Steps, Tables, walk
+from onlinestack.linear.factors import FACTORS, STRIDE, Scratch, Steps, Tables, walk
 
 __all__ = ["RATES", "Factorisation"]
 
@@ -126,6 +126,7 @@ class Factorisation:
         if fields < 1:
             raise ValueError(f"fields={fields!r} leaves nothing to read; give 1 or more")
         self.names = tuple(names)
+        self._fields = fields
         self.fills = tuple(f"score:{name}" for name in names)
         self.needs = needs
         self.columns = np.array(columns, np.int64)
@@ -139,13 +140,14 @@ class Factorisation:
             np.float32(l2),
             np.uint64(seed),
         )
-        each = 4 * len(rates) * fields * (FACTORS + 1)
+        width = -(-fields // STRIDE) * STRIDE
+        each = 4 * len(rates) * width * (FACTORS + 1)
         rows = 1 << bits
         while rows > 1 and rows * each > memory:
             rows //= 2
-        self._shape = 1 << bits, rows, len(rates), fields
+        self._shape = 1 << bits, rows, len(rates), width
         self.tables = Tables.of(*self._shape)
-        self._scratch = Scratch.of(256, len(rates), fields)
+        self._scratch = Scratch.of(256, len(rates), width)
         self._totals = np.zeros(2)
         self._counts = np.zeros((2, len(rates)), np.int64)
 
@@ -166,11 +168,11 @@ class Factorisation:
 
     def run(self, block: Block, tape: Tape) -> None:
         """Walk the tape over a block and serve the members' scores."""
-        width = self._shape[3]
-        opens, closes = block.opens[:, :width], block.closes[:, :width]
+        fields = self._fields
+        opens, closes = block.opens[:, :fields], block.closes[:, :fields]
         need = int((closes - opens).sum(axis=1).max(initial=0))
         if need > self._scratch.slot.shape[1]:
-            self._scratch = Scratch.of(2 * need, len(self.columns), width)
+            self._scratch = Scratch.of(2 * need, *self._shape[2:])
         walk(
             tape.op,
             tape.row,

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from onlinestack.block import LEARN
 from onlinestack.kernel import exp32, kernel, prefetch
 
-__all__ = ["FACTORS", "MARGIN", "Scratch", "Steps", "Tables", "walk"]
+__all__ = ["FACTORS", "MARGIN", "STRIDE", "Scratch", "Steps", "Tables", "walk"]
 
 FACTORS = 4
 """Entries of a vector; the kernels spell them out, so that they fill one vector register."""
@@ -40,11 +40,15 @@ MARGIN = np.float32(13.815511)
 """Scores are clipped to this: a probability of 1e-6, or of all but 1e-6."""
 LINE = 16
 """Numbers in a cache line."""
+STRIDE = 8
+"""Tables are as many fields wide as a multiple of this, so that no loop has a remainder."""
 
 CLICKS, WEIGHT = range(2)
 ZERO, ONE, QUARTER = np.float32(0), np.float32(1), np.float32(0.25)
 ENDLESS = np.float32(np.inf)
 LOW32 = np.uint64(0xFFFFFFFF)
+# Indices without a sign: those with one are tested for counting from the end, each time.
+U1, U2, U3, U4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 MIX = (np.uint64(2654435761), np.uint64(2246822519), np.uint64(3266489917))
 STEP24 = np.float32(2.0**-23)
 
@@ -123,11 +127,15 @@ class Scratch(NamedTuple):
         ``int64[2]``: row each list belongs to. ``float32[2]``: scale of its pairs.
     live
         ``uint8[F]``: whether a field takes part in pairs.
-    own, other
-        ``float32[R, F, 4 * F]``: V[f, g] and V[g, f], 4 numbers for each g, zero where a field
-        takes no part.
     shrink
-        ``float32[F]``: l2 where a field takes part, else 0.
+        ``float32[4 * F]``: l2 where a field takes part, else 0.
+    own
+        ``float32[4 * F]``: V[f, g] of one field f, 4 numbers for each g.
+    other
+        ``float32[R, F * 4 * F]``: V[g, f], for each f 4 numbers for each g; zero where a field
+        takes no part and for f itself.
+    sums, gradient, step
+        ``float32[4 * F]``: products summed over f; gradient and step of one feature.
     score
         ``float32[R]``: scores of the record at hand.
     """
@@ -139,9 +147,12 @@ class Scratch(NamedTuple):
     held: NDArray[np.int64]
     pairs: NDArray[np.float32]
     live: NDArray[np.uint8]
+    shrink: NDArray[np.float32]
     own: NDArray[np.float32]
     other: NDArray[np.float32]
-    shrink: NDArray[np.float32]
+    sums: NDArray[np.float32]
+    gradient: NDArray[np.float32]
+    step: NDArray[np.float32]
     score: NDArray[np.float32]
 
     @classmethod
@@ -155,9 +166,12 @@ class Scratch(NamedTuple):
             np.zeros(2, np.int64),
             np.zeros(2, np.float32),
             np.zeros(width, np.uint8),
-            np.zeros((rates, width, FACTORS * width), np.float32),
-            np.zeros((rates, width, FACTORS * width), np.float32),
-            np.zeros(width, np.float32),
+            np.zeros(FACTORS * width, np.float32),
+            np.zeros(FACTORS * width, np.float32),
+            np.zeros((rates, width * FACTORS * width), np.float32),
+            np.zeros(FACTORS * width, np.float32),
+            np.zeros(FACTORS * width, np.float32),
+            np.zeros(FACTORS * width, np.float32),
             np.zeros(rates, np.float32),
         )
 
@@ -192,7 +206,8 @@ def _score_plain(
     """Return the score of a record, and V: pairs of fields (f, g) to 4 numbers.
 
     ``fields`` holds slots and values of the features of each field. The linear part is summed
-    feature by feature; products of pairs in 8 lanes, entry d of field g in lane 4 g + d mod 8.
+    feature by feature; products of pairs for each g and entry d over the later fields f, and
+    these in 8 lanes, 4 g + d mod 8.
     """
     score = tables.linear[constant, rate]
     vectors = {}
@@ -206,14 +221,18 @@ def _score_plain(
             score = score + tables.linear[slot, rate] * x
     for f in live:
         for g in live:
-            vectors[f, g] = np.zeros(FACTORS, np.float32)
-            for row, x in known[f]:
-                vectors[f, g] = vectors[f, g] + x * _vector_plain(row, g, rate, tables, steps)
-    lanes = np.zeros(LANES, np.float32)
+            parts = [x * _vector_plain(row, g, rate, tables, steps) for row, x in known[f]]
+            vectors[f, g] = parts[0]
+            for part in parts[1:]:
+                vectors[f, g] = vectors[f, g] + part
+    sums = {(g, d): ZERO for g in live for d in range(FACTORS)}
     for f in live:
         for g in live:
             for d in range(FACTORS if g < f else 0):
-                lanes[(4 * g + d) % LANES] += vectors[f, g][d] * vectors[g, f][d]
+                sums[g, d] = sums[g, d] + vectors[f, g][d] * vectors[g, f][d]
+    lanes = np.zeros(LANES, np.float32)
+    for (g, d), products in sums.items():
+        lanes[(4 * g + d) % LANES] += products
     a = (lanes[0] + lanes[4]) + (lanes[1] + lanes[5])
     b = (lanes[2] + lanes[6]) + (lanes[3] + lanes[7])
     return score + scale * (a + b), vectors
@@ -439,7 +458,7 @@ def _ask(f: Any, rate: Any, place: Any, tables: Any, scratch: Any) -> None:
 
 @kernel()
 def _live(place: Any, tables: Any, steps: Any, scratch: Any) -> Any:
-    """Tell which fields take part in pairs; return the place behind the last of them."""
+    """Tell which fields take part in pairs; return a place behind the last of them."""
     span = 0
     for f in range(scratch.live.shape[0]):
         scratch.live[f] = 0
@@ -447,106 +466,154 @@ def _live(place: Any, tables: Any, steps: Any, scratch: Any) -> Any:
             if tables.met[scratch.slot[place, j]] == 1:
                 scratch.live[f] = 1
                 span = f + 1
-        scratch.shrink[f] = steps.l2 if scratch.live[f] == 1 else ZERO
-    return span
+        for d in range(FACTORS):
+            scratch.shrink[4 * f + d] = steps.l2 if scratch.live[f] == 1 else ZERO
+    return (span + STRIDE - 1) // STRIDE * STRIDE
+
+
+@kernel()
+def _put(own: Any, x: Any, vectors: Any, n: Any) -> None:
+    """Write a feature's vectors, times its value."""
+    for j in range(np.uint64(n)):
+        own[j] = x * vectors[j]
 
 
 @kernel()
 def _add(own: Any, x: Any, vectors: Any, n: Any) -> None:
     """Add a feature's vectors, times its value, to those of its field."""
-    for j in range(n):
+    for j in range(np.uint64(n)):
         own[j] += x * vectors[j]
+
+
+@kernel()
+def _multiply(sums: Any, own: Any, theirs: Any, n: Any) -> None:
+    """Add products entry by entry."""
+    for j in range(np.uint64(n)):
+        sums[j] += own[j] * theirs[j]
+
+
+@kernel()
+def _scatter(f: Any, own: Any, other: Any, span: Any) -> None:
+    """Write V[f, g] where g finds it."""
+    length = np.uint64(own.shape[0])
+    to = np.uint64(f) * U4
+    at = np.uint64(0)
+    for _ in range(span):
+        # All are read before any is written, so that they may travel together.
+        v0, v1, v2, v3 = own[at], own[at + U1], own[at + U2], own[at + U3]
+        other[to] = v0
+        other[to + U1] = v1
+        other[to + U2] = v2
+        other[to + U3] = v3
+        at += U4
+        to += length
+
+
+@kernel()
+def _fill(f: Any, rate: Any, place: Any, n: Any, tables: Any, steps: Any, scratch: Any) -> None:
+    """Write V[f, g] of a field into ``own``."""
+    mask = tables.started.shape[0] - 1
+    own = scratch.own
+    fresh = True
+    for j in range(scratch.first[place, f], scratch.last[place, f]):
+        slot = scratch.slot[place, j]
+        if tables.met[slot] == 0:
+            continue
+        row = slot & mask
+        vectors = tables.vectors[row, rate]
+        if tables.started[row] == 0:
+            vectors = scratch.gradient
+            for entry in range(n):
+                vectors[entry] = start(row, entry, steps)
+        if fresh:
+            _put(own, scratch.part[place, j], vectors, n)
+            fresh = False
+        else:
+            _add(own, scratch.part[place, j], vectors, n)
 
 
 @kernel()
 def _score(
     rate: Any, place: Any, span: Any, ahead: Any, tables: Any, steps: Any, scratch: Any
 ) -> Any:
-    """Score a record, and leave its V in scratch for the step that may follow."""
-    mask = tables.started.shape[0] - 1
+    """Score a record, and leave V[g, f] in scratch for the step that may follow."""
     score = tables.linear[tables.met.shape[0], rate]
-    features = scratch.last[place, scratch.last.shape[1] - 1]
-    for j in range(features):
+    for j in range(scratch.last[place, scratch.last.shape[1] - 1]):
         score = score + tables.linear[scratch.slot[place, j], rate] * scratch.part[place, j]
-    own, other, live = scratch.own[rate], scratch.other[rate], scratch.live
+    own, other, sums = scratch.own, scratch.other[rate], scratch.sums
     n = 4 * span
+    for j in range(n):
+        sums[j] = ZERO
+    length = own.shape[0]
     for f in range(scratch.live.shape[0]):
         if ahead:
             _ask(f, rate, 1 - place, tables, scratch)
         if f >= span:
             continue
-        mine = own[f]
-        if live[f] == 0:
-            for g in range(span):
-                for d in range(FACTORS):
-                    other[g, 4 * f + d] = ZERO
-            continue
-        for j in range(n):
-            mine[j] = ZERO
-        for j in range(scratch.first[place, f], scratch.last[place, f]):
-            slot = scratch.slot[place, j]
-            if tables.met[slot] == 0:
-                continue
-            row = slot & mask
-            x = scratch.part[place, j]
-            if tables.started[row] == 1:
-                _add(mine, x, tables.vectors[row, rate], n)
-            else:
-                for entry in range(n):
-                    mine[entry] += x * start(row, entry, steps)
-        for g in range(span):
-            theirs = other[g]
-            theirs[4 * f] = mine[4 * g]
-            theirs[4 * f + 1] = mine[4 * g + 1]
-            theirs[4 * f + 2] = mine[4 * g + 2]
-            theirs[4 * f + 3] = mine[4 * g + 3]
-        for d in range(FACTORS):
-            other[f, 4 * f + d] = ZERO
+        if scratch.live[f] == 1:
+            _fill(f, rate, place, n, tables, steps, scratch)
+            for d in range(FACTORS):
+                own[4 * f + d] = ZERO
+            _multiply(sums, own, other[f * length : (f + 1) * length], 4 * f)
+        else:
+            for j in range(n):
+                own[j] = ZERO
+        _scatter(f, own, other, span)
     a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = ZERO
-    for f in range(span):
-        if live[f] == 0:
-            continue
-        mine, theirs = own[f], other[f]
-        # Where f is even the last four products are those with the field itself, which are zero.
-        for j in range(0, 4 * f, LANES):
-            a0 += mine[j] * theirs[j]
-            a1 += mine[j + 1] * theirs[j + 1]
-            a2 += mine[j + 2] * theirs[j + 2]
-            a3 += mine[j + 3] * theirs[j + 3]
-            a4 += mine[j + 4] * theirs[j + 4]
-            a5 += mine[j + 5] * theirs[j + 5]
-            a6 += mine[j + 6] * theirs[j + 6]
-            a7 += mine[j + 7] * theirs[j + 7]
+    for j in range(0, n, LANES):
+        a0 += sums[j]
+        a1 += sums[j + 1]
+        a2 += sums[j + 2]
+        a3 += sums[j + 3]
+        a4 += sums[j + 4]
+        a5 += sums[j + 5]
+        a6 += sums[j + 6]
+        a7 += sums[j + 7]
     pairs = ((a0 + a4) + (a1 + a5)) + ((a2 + a6) + (a3 + a7))
     return score + scratch.pairs[place] * pairs
 
 
 @kernel()
 def _step(
-    weights: Any, sums: Any, theirs: Any, shrink: Any, c: Any, rate: Any, start: Any, span: Any
+    weights: Any,
+    totals: Any,
+    theirs: Any,
+    shrink: Any,
+    gradient: Any,
+    move: Any,
+    c: Any,
+    rate: Any,
+    start: Any,
+    span: Any,
 ) -> Any:
     """Step a feature's vectors against all fields; return how many steps were dropped.
 
-    Fields that take no part have gradient zero, and a step of zero changes nothing.
+    Three plain loops, since one that does all is not vectorised as well. Fields that take no part
+    have gradient zero, and a step of zero changes nothing.
     """
+    n = np.uint64(4 * span)
+    for j in range(n):
+        g = c * theirs[j] + shrink[j] * weights[j]
+        gradient[j] = g
+        move[j] = g * g
     dropped = np.int32(0)
-    for g in range(span):
-        j = 4 * g
-        w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
-        l2 = shrink[g]
-        g0 = c * theirs[j] + l2 * w0
-        g1 = c * theirs[j + 1] + l2 * w1
-        g2 = c * theirs[j + 2] + l2 * w2
-        g3 = c * theirs[j + 3] + l2 * w3
-        total = sums[g] + (((g0 * g0 + g1 * g1) + g2 * g2) + g3 * g3) * QUARTER
+    for k in range(np.uint64(span)):
+        j = k * U4
+        squares = ((move[j] + move[j + U1]) + move[j + U2]) + move[j + U3]
+        total = totals[k] + squares * QUARTER
         fits = total < ENDLESS
-        step = rate / np.sqrt(start + total)
-        weights[j] = w0 - step * g0 if fits else w0
-        weights[j + 1] = w1 - step * g1 if fits else w1
-        weights[j + 2] = w2 - step * g2 if fits else w2
-        weights[j + 3] = w3 - step * g3 if fits else w3
-        sums[g] = total if fits else sums[g]
+        step = rate / np.sqrt(start + total) if fits else ZERO
+        totals[k] = total if fits else totals[k]
+        move[j] = step
+        move[j + U1] = step
+        move[j + U2] = step
+        move[j + U3] = step
         dropped += np.int32(0) if fits else np.int32(1)
+    if dropped > 0:
+        for j in range(n):
+            gradient[j] = gradient[j] if move[j] > ZERO else ZERO
+    for j in range(n):
+        weights[j] -= move[j] * gradient[j]
     return dropped
 
 
@@ -581,8 +648,10 @@ def _learn(
     shrink = scratch.shrink
     scaled = slope * scratch.pairs[place]
     for f in range(span):
-        kept = shrink[f]
-        shrink[f] = ZERO
+        at = 4 * width * f
+        theirs = scratch.other[rate, at : at + 4 * width]
+        for d in range(FACTORS if scratch.live[f] == 1 else 0):
+            shrink[4 * f + d] = ZERO
         for j in range(scratch.first[place, f], scratch.last[place, f]):
             slot = scratch.slot[place, j]
             if tables.met[slot] == 0:
@@ -591,14 +660,17 @@ def _learn(
             dropped += _step(
                 vectors[: 4 * width],
                 vectors[4 * width :],
-                scratch.other[rate, f],
+                theirs,
                 shrink,
+                scratch.gradient,
+                scratch.step,
                 scaled * scratch.part[place, j],
                 steps.rates[rate],
                 steps.start,
                 span,
             )
-        shrink[f] = kept
+        for d in range(FACTORS if scratch.live[f] == 1 else 0):
+            shrink[4 * f + d] = steps.l2
     return 1 if dropped > 0 else 0
 
 

@@ -82,9 +82,7 @@ class Expert:
     [2.0, 1.1, 13.82]
     """
 
-    def __init__(
-        self, part: Scoring, name: str, column: int, needs: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, part: Scoring, name: str, column: int, needs: tuple[str, ...] = ()) -> None:
         self.part = part
         self.name = name
         self.column = column
