@@ -83,8 +83,8 @@ def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
     >>> a, b, c = P(fills="c", needs=("f",)), P(fills="a", needs=("c",)), P(fills="b", needs=("c",))
     >>> levels_of({"statistics": a, "one": b, "two": c})
     [['statistics'], ['one', 'two']]
-    >>> levels_of({"two at once": P(fills=("a", "b"), needs=()), "last": P(fills="d", needs=("b",))})
-    [['two at once'], ['last']]
+    >>> levels_of({"pair": P(fills=("a", "b"), needs=()), "last": P(fills="d", needs=("b",))})
+    [['pair'], ['last']]
     """
     makers: dict[str, list[str]] = {}
     for name, part in parts.items():

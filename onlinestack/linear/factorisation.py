@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
-from onlinestack.linear.factors import FACTORS, STRIDE, Scratch, Steps, Tables, walk
+from onlinestack.linear.factor_walk import walk
+from onlinestack.linear.factors import FACTORS, STRIDE, Scratch, Steps, Tables
 
 __all__ = ["RATES", "Factorisation"]
 
@@ -72,7 +73,7 @@ class Factorisation:
     -----
     Juan, Y., Zhuang, Y., Chin, W.-S. and Lin, C.-J. (2016). Field-aware factorization machines
     for CTR prediction. RecSys. Sharing vectors by hashed features is Fwumious Wabbit's. What
-    differs from both stands in `onlinestack.linear.factors`.
+    differs from both stands in `onlinestack.linear.factor_scores` and `factor_steps`.
 
     Examples
     --------
@@ -154,12 +155,14 @@ class Factorisation:
     @property
     def dumb(self) -> NDArray[np.int64]:
         """How often each member's score was not finite."""
-        return self._counts[0]
+        dumb: NDArray[np.int64] = self._counts[0]
+        return dumb
 
     @property
     def dropped(self) -> NDArray[np.int64]:
         """How often a part of each member's step was dropped."""
-        return self._counts[1]
+        dropped: NDArray[np.int64] = self._counts[1]
+        return dropped
 
     @property
     def bytes(self) -> int:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.kernel import KERNELS
+from onlinestack.linear.factor_walk import MARGIN
 from onlinestack.linear.factorisation import Factorisation
-from onlinestack.linear.factors import MARGIN, start
 from onlinestack.linear.interactions import reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.rule import Rule
 
 F = np.float32
-BOTH = KERNELS["onlinestack.linear.factors.walk"]
+BOTH = KERNELS["onlinestack.linear.factor_walk.walk"]
 
 
 def block_of(
@@ -246,7 +246,9 @@ def test_learns_what_only_a_pair_tells() -> None:
     """A click is a = b for two fields of 8 values; a linear learner sees a coin."""
     rng = np.random.default_rng(3)
     a, b, c = rng.integers(0, 8, (3, 6000))
-    rows = [[[(10 + i, 1.0)], [(30 + j, 1.0)], [(50 + k, 1.0)]] for i, j, k in zip(a, b, c)]
+    rows = [
+        [[(10 + i, 1.0)], [(30 + j, 1.0)], [(50 + k, 1.0)]] for i, j, k in zip(a, b, c, strict=True)
+    ]
     block = block_of(rows, (a % 2 == b % 2).astype(float))
     part, linear = part_of(fields=3), LinearMember(reads_of(), Rule())
     tape = immediate_tape(block.label)
@@ -284,13 +286,13 @@ def test_a_score_that_is_no_number_speaks_with_the_click_rate() -> None:
 
 
 def test_a_long_text_weighs_as_much_as_a_word() -> None:
-    """A text of 300 words scores no further out than its words."""
+    """Unscaled, the first step over 300 words would move the score by 40."""
     part = part_of((1.0,), fields=2, bits=12)
     words = [(f, 1.0) for f in range(300)]
     block = block_of([[words, [(999, 1.0)]]] * 40, [1.0] * 40)
     scores = scores_of(part, block)[:, 0]
-    assert (np.abs(np.diff(scores)) < 2).all()
-    assert scores[-1] > 1
+    assert np.abs(np.diff(scores)).max() < 3
+    assert scores[-1] > 3
 
 
 def test_memory_is_bounded_and_saved_by_what_was_learned() -> None:
@@ -311,8 +313,8 @@ def test_start_is_even_and_the_same_both_ways() -> None:
     steps = part_of(spread=0.5, seed=3).steps
     both = KERNELS["onlinestack.linear.factors.start"]
     entries = [(row, entry) for row in (0, 1, 70000) for entry in range(200)]
-    values = np.array([start(*at, steps) for at in entries])
-    assert values.tobytes() == np.array([both.twin(*at, steps) for at in entries]).tobytes()
+    values = np.array([both.compiled(*at, steps) for at in entries], F)
+    assert values.tobytes() == np.array([both.twin(*at, steps) for at in entries], F).tobytes()
     assert len(set(values.tolist())) > 590
     assert -0.5 <= values.min() < -0.48
     assert 0.48 < values.max() <= 0.5
