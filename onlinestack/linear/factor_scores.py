@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from onlinestack.kernel import kernel, prefetch
+from onlinestack.kernel import kernel
 from onlinestack.linear.factors import FACTORS, STRIDE, start
 
 __all__ = ["live", "score", "score_plain"]
 
 LANES = 8
-LINE = 16
-"""Numbers in a cache line."""
 ZERO = np.float32(0)
 # Indices without a sign: those with one are tested for counting from the end, each time.
 U1, U2, U3, U4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
@@ -78,28 +76,13 @@ def score_plain(
 
 
 @kernel()
-def _ask(f: Any, rate: Any, place: Any, tables: Any, scratch: Any) -> None:
-    """Have the vectors of a field of the next record on their way from memory."""
-    rates, length = tables.vectors.shape[1], tables.vectors.shape[2]
-    mask = tables.started.shape[0] - 1
-    # A long text would only push out what was asked for before.
-    last = min(scratch.last[place, f], scratch.first[place, f] + 4)
-    for j in range(scratch.first[place, f], last):
-        slot = scratch.slot[place, j]
-        if tables.met[slot] == 1:
-            at = ((slot & mask) * rates + rate) * length
-            for line in range(0, length, LINE):
-                prefetch(tables.vectors, at + line)
-
-
-@kernel()
-def live(place: Any, tables: Any, steps: Any, scratch: Any) -> Any:
+def live(tables: Any, steps: Any, scratch: Any) -> Any:
     """Tell which fields take part in pairs; return a place behind the last of them."""
     span = 0
     for f in range(scratch.live.shape[0]):
         scratch.live[f] = 0
-        for j in range(scratch.first[place, f], scratch.last[place, f]):
-            if tables.met[scratch.slot[place, j]] == 1:
+        for j in range(scratch.first[f], scratch.last[f]):
+            if tables.met[scratch.slot[j]] == 1:
                 scratch.live[f] = 1
                 span = f + 1
         for d in range(FACTORS):
@@ -146,13 +129,13 @@ def _scatter(f: Any, own: Any, other: Any, span: Any) -> None:
 
 
 @kernel()
-def _fill(f: Any, rate: Any, place: Any, n: Any, tables: Any, steps: Any, scratch: Any) -> None:
+def _fill(f: Any, rate: Any, n: Any, tables: Any, steps: Any, scratch: Any) -> None:
     """Write V[f, g] of a field into ``own``."""
     mask = tables.started.shape[0] - 1
     own = scratch.own
     fresh = True
-    for j in range(scratch.first[place, f], scratch.last[place, f]):
-        slot = scratch.slot[place, j]
+    for j in range(scratch.first[f], scratch.last[f]):
+        slot = scratch.slot[j]
         if tables.met[slot] == 0:
             continue
         row = slot & mask
@@ -162,32 +145,26 @@ def _fill(f: Any, rate: Any, place: Any, n: Any, tables: Any, steps: Any, scratc
             for entry in range(n):
                 vectors[entry] = start(row, entry, steps)
         if fresh:
-            _put(own, scratch.part[place, j], vectors, n)
+            _put(own, scratch.part[j], vectors, n)
             fresh = False
         else:
-            _add(own, scratch.part[place, j], vectors, n)
+            _add(own, scratch.part[j], vectors, n)
 
 
 @kernel()
-def score(
-    rate: Any, place: Any, span: Any, ahead: Any, tables: Any, steps: Any, scratch: Any
-) -> Any:
+def score(rate: Any, span: Any, tables: Any, steps: Any, scratch: Any) -> Any:
     """Score a record, and leave V[g, f] in scratch for the step that may follow."""
     total = tables.linear[tables.met.shape[0], rate]
-    for j in range(scratch.last[place, scratch.last.shape[1] - 1]):
-        total = total + tables.linear[scratch.slot[place, j], rate] * scratch.part[place, j]
+    for j in range(scratch.last[scratch.last.shape[0] - 1]):
+        total = total + tables.linear[scratch.slot[j], rate] * scratch.part[j]
     own, other, sums = scratch.own, scratch.other[rate], scratch.sums
     n = 4 * span
     for j in range(n):
         sums[j] = ZERO
     length = own.shape[0]
-    for f in range(scratch.live.shape[0]):
-        if ahead:
-            _ask(f, rate, 1 - place, tables, scratch)
-        if f >= span:
-            continue
+    for f in range(span):
         if scratch.live[f] == 1:
-            _fill(f, rate, place, n, tables, steps, scratch)
+            _fill(f, rate, n, tables, steps, scratch)
             for d in range(FACTORS):
                 own[4 * f + d] = ZERO
             _multiply(sums, own, other[f * length : (f + 1) * length], 4 * f)
@@ -206,4 +183,4 @@ def score(
         a6 += sums[j + 6]
         a7 += sums[j + 7]
     pairs = ((a0 + a4) + (a1 + a5)) + ((a2 + a6) + (a3 + a7))
-    return total + scratch.pairs[place] * pairs
+    return total + scratch.pairs[0] * pairs

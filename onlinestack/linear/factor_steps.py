@@ -153,29 +153,27 @@ def _step_linear(slot: Any, rate: Any, gradient: Any, tables: Any, steps: Any) -
 
 
 @kernel()
-def learn(
-    rate: Any, place: Any, span: Any, slope: Any, tables: Any, steps: Any, scratch: Any
-) -> Any:
+def learn(rate: Any, span: Any, slope: Any, tables: Any, steps: Any, scratch: Any) -> Any:
     """Take the step of a rate; return 1 where any part of it was dropped."""
     if not np.isfinite(slope):
         return 1
     constant = tables.met.shape[0]
     dropped = np.int64(_step_linear(constant, rate, slope, tables, steps))
-    for j in range(scratch.last[place, scratch.last.shape[1] - 1]):
-        slot = scratch.slot[place, j]
-        gradient = slope * scratch.part[place, j] + steps.l2 * tables.linear[slot, rate]
+    for j in range(scratch.last[scratch.last.shape[0] - 1]):
+        slot = scratch.slot[j]
+        gradient = slope * scratch.part[j] + steps.l2 * tables.linear[slot, rate]
         dropped += _step_linear(slot, rate, gradient, tables, steps)
     mask = tables.started.shape[0] - 1
     width = scratch.live.shape[0]
     shrink = scratch.shrink
-    scaled = slope * scratch.pairs[place]
+    scaled = slope * scratch.pairs[0]
     for f in range(span):
         at = 4 * width * f
         theirs = scratch.other[rate, at : at + 4 * width]
         for d in range(FACTORS if scratch.live[f] == 1 else 0):
             shrink[4 * f + d] = ZERO
-        for j in range(scratch.first[place, f], scratch.last[place, f]):
-            slot = scratch.slot[place, j]
+        for j in range(scratch.first[f], scratch.last[f]):
+            slot = scratch.slot[j]
             if tables.met[slot] == 0:
                 continue
             vectors = tables.vectors[slot & mask, rate]
@@ -186,7 +184,7 @@ def learn(
                 shrink,
                 scratch.gradient,
                 scratch.step,
-                scaled * scratch.part[place, j],
+                scaled * scratch.part[j],
                 steps.rates[rate],
                 steps.start,
                 span,

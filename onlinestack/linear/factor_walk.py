@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onlinestack.block import LEARN
-from onlinestack.kernel import exp32, kernel, prefetch
+from onlinestack.kernel import exp32, kernel
 from onlinestack.linear.factor_scores import live, score, score_plain
 from onlinestack.linear.factor_steps import learn, learn_plain
 from onlinestack.linear.factors import FACTORS, write_start
@@ -106,7 +106,6 @@ def _served(raw: Any, totals: Any, dumb: Any, rate: Any) -> Any:
 @kernel()
 def _list(
     i: Any,
-    place: Any,
     index: Any,
     value: Any,
     opens: Any,
@@ -116,12 +115,12 @@ def _list(
 ) -> None:
     """Write down slots and scaled values of a record's features."""
     slots = np.uint32(tables.met.shape[0] - 1)
-    width = min(scratch.first.shape[1], opens.shape[1])
-    slot, part = scratch.slot[place], scratch.part[place]
+    width = min(scratch.first.shape[0], opens.shape[1])
+    slot, part = scratch.slot, scratch.part
     n = 0
     present = 0
-    for f in range(scratch.first.shape[1]):
-        scratch.first[place, f] = n
+    for f in range(scratch.first.shape[0]):
+        scratch.first[f] = n
         if f < width:
             squares = ZERO
             for j in range(opens[i, f], closes[i, f]):
@@ -130,14 +129,11 @@ def _list(
             for j in range(opens[i, f], closes[i, f]):
                 slot[n] = np.int64(index[j] & slots)
                 part[n] = value[j] / norm if norm > ZERO else ZERO
-                prefetch(tables.linear, slot[n] * tables.linear.shape[1])
-                prefetch(tables.met, slot[n])
                 n += 1
             if opens[i, f] < closes[i, f]:
                 present += 1
-        scratch.last[place, f] = n
-    scratch.pairs[place] = ONE / np.sqrt(np.float32(max(1, present * (present - 1) // 2)))
-    scratch.held[place] = i
+        scratch.last[f] = n
+    scratch.pairs[0] = ONE / np.sqrt(np.float32(max(1, present * (present - 1) // 2)))
 
 
 @kernel(_walk_plain)
@@ -158,42 +154,24 @@ def walk(
     counts: Any,
     scores: Any,
 ) -> None:
-    """Take the steps with one row of foresight.
+    """Take the steps; a row learned right after it was predicted keeps its scores.
 
-    While a row is worked on, the features of the next are listed and its vectors are on their way
-    from memory. A row learned right after it was predicted keeps its scores: nothing has moved.
+    Nothing has moved in between. Asking for the vectors of the next row ahead of time gains
+    nothing: a feature's are one long run, which processors foresee by themselves.
     """
     rates = columns.shape[0]
     mask = tables.started.shape[0] - 1
-    held = scratch.held
-    held[0] = -1
-    held[1] = -1
-    here = 0
     fresh = np.int64(-1)
     span = np.int64(0)
-    m = op.shape[0]
-    for step in range(m):
+    for step in range(op.shape[0]):
         i = np.int64(tape_row[step])
-        ahead = step + 1
-        while ahead < m and tape_row[ahead] == i:
-            ahead += 1
-        following = np.int64(tape_row[ahead]) if ahead < m else np.int64(-1)
-        if held[here] != i:
-            here = 1 - here
-        for turn in range(2):
-            wanted = i if turn == 0 else following
-            place = here if turn == 0 else 1 - here
-            if wanted >= 0 and held[place] != wanted:
-                _list(wanted, place, index, value, opens, closes, tables, scratch)
         counting = op[step] == LEARN
         learns = counting and weight[i] > ZERO
-        features = scratch.last[here, scratch.last.shape[1] - 1]
         if fresh != i and (learns or not counting):
-            span = live(here, tables, steps, scratch)
+            _list(i, index, value, opens, closes, tables, scratch)
+            span = live(tables, steps, scratch)
             for rate in range(rates):
-                scratch.score[rate] = score(
-                    rate, here, span, following >= 0, tables, steps, scratch
-                )
+                scratch.score[rate] = score(rate, span, tables, steps, scratch)
             fresh = i
         if not counting:
             for rate in range(rates):
@@ -203,15 +181,16 @@ def walk(
         totals[CLICKS] += np.float64(weight[i]) if label[i] > ZERO else 0.0
         if not learns:
             continue
+        features = scratch.last[scratch.last.shape[0] - 1]
         for j in range(features):
-            slot = scratch.slot[here, j]
+            slot = scratch.slot[j]
             if tables.met[slot] == 1 and tables.started[slot & mask] == 0:
                 write_start(slot & mask, tables, steps)
         target = ONE if label[i] > ZERO else ZERO
         for rate in range(rates):
             p = ONE / (ONE + exp32(-scratch.score[rate]))
             slope = weight[i] * (p - target)
-            counts[1, rate] += learn(rate, here, span, slope, tables, steps, scratch)
+            counts[1, rate] += learn(rate, span, slope, tables, steps, scratch)
         for j in range(features):
-            tables.met[scratch.slot[here, j]] = 1
+            tables.met[scratch.slot[j]] = 1
         fresh = np.int64(-1)

@@ -174,7 +174,7 @@ class Factorisation:
         fields = self._fields
         opens, closes = block.opens[:, :fields], block.closes[:, :fields]
         need = int((closes - opens).sum(axis=1).max(initial=0))
-        if need > self._scratch.slot.shape[1]:
+        if need > len(self._scratch.slot):
             self._scratch = Scratch.of(2 * need, *self._shape[2:])
         walk(
             tape.op,

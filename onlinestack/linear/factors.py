@@ -83,17 +83,16 @@ class Tables(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory the walk works in, kept between calls.
+    """Memory the walk works in: what it knows of the record at hand.
 
     Parameters
     ----------
     slot, part
-        ``int64[2, size]`` and ``float32[2, size]``: slots and scaled values of the features of
-        this record and of the next.
+        ``int64[size]`` and ``float32[size]``: slots and scaled values of the features.
     first, last
-        ``int64[2, F]``: extent of each field in these lists.
-    held, pairs
-        ``int64[2]``: row each list belongs to. ``float32[2]``: scale of its pairs.
+        ``int64[F]``: extent of each field in these lists.
+    pairs
+        ``float32[1]``: scale of the pairs.
     live
         ``uint8[F]``: whether a field takes part in pairs.
     shrink
@@ -115,7 +114,6 @@ class Scratch(NamedTuple):
     part: NDArray[np.float32]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    held: NDArray[np.int64]
     pairs: NDArray[np.float32]
     live: NDArray[np.uint8]
     shrink: NDArray[np.float32]
@@ -130,12 +128,11 @@ class Scratch(NamedTuple):
     def of(cls, size: int, rates: int, width: int) -> Scratch:
         """Make scratch for records of up to ``size`` features."""
         return cls(
-            np.zeros((2, size), np.int64),
-            np.zeros((2, size), np.float32),
-            np.zeros((2, width), np.int64),
-            np.zeros((2, width), np.int64),
-            np.zeros(2, np.int64),
-            np.zeros(2, np.float32),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.float32),
+            np.zeros(width, np.int64),
+            np.zeros(width, np.int64),
+            np.zeros(1, np.float32),
             np.zeros(width, np.uint8),
             np.zeros(FACTORS * width, np.float32),
             np.zeros(FACTORS * width, np.float32),
