@@ -124,7 +124,7 @@ def test_kernel_equals_its_twin(
     steps = [(PREDICT, i) for i in range(n)]
     for i in reversed(range(n)):
         steps.insert(min(len(steps), i + 1 + lag), (LEARN, i))
-    steps += [(LEARN, 0), (PREDICT, n - 1)]
+    steps += [(LEARN, 0), (LEARN, 0), (PREDICT, 0), (PREDICT, n - 1)]
     op, row = (np.array(column) for column in zip(*steps, strict=True))
     tape = Tape(op.astype(np.uint8), row.astype(np.int32))
     one, two = (part_of(rates, block.opens.shape[1], bits=4, l2=l2) for _ in range(2))
