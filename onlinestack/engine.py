@@ -37,11 +37,15 @@ State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 class Part(Protocol):
     """Something that predicts, learns or fills a namespace, record after record.
 
-    ``fills`` names what it makes (a namespace or a score), ``needs`` what must be there before.
+    ``fills`` names what it makes (a namespace, a score, or several), ``needs`` what must be there
+    before.
     """
 
-    fills: str
     needs: tuple[str, ...]
+
+    @property
+    def fills(self) -> str | tuple[str, ...]:
+        """What it makes."""
 
     def run(self, block: Block, tape: Tape) -> None:
         """Take the steps of a quantum: fill at those that predict, learn at those that learn."""
@@ -79,10 +83,13 @@ def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
     >>> a, b, c = P(fills="c", needs=("f",)), P(fills="a", needs=("c",)), P(fills="b", needs=("c",))
     >>> levels_of({"statistics": a, "one": b, "two": c})
     [['statistics'], ['one', 'two']]
+    >>> levels_of({"pair": P(fills=("a", "b"), needs=()), "last": P(fills="d", needs=("b",))})
+    [['pair'], ['last']]
     """
     makers: dict[str, list[str]] = {}
     for name, part in parts.items():
-        makers.setdefault(part.fills, []).append(name)
+        for made in (part.fills,) if isinstance(part.fills, str) else part.fills:
+            makers.setdefault(made, []).append(name)
     graph = {
         name: {m for r in part.needs for m in makers.get(r, ())} for name, part in parts.items()
     }
