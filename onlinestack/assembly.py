@@ -11,12 +11,16 @@ import numpy as np
 from onlinestack.engine import QUANTUM, Engine, Part
 from onlinestack.features.encoder import Encoder
 from onlinestack.features.layout import Layout, dense_index
+from onlinestack.features.random_bits import RandomBits
 from onlinestack.features.statistics import Statistics
+from onlinestack.linear.bits import BitsMember
+from onlinestack.linear.factorisation import Factorisation
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LOSSES, Loss
 from onlinestack.linear.rule import Rule
-from onlinestack.recipe import Linear, Recipe, Trees
+from onlinestack.recipe import Bits, Linear, Recipe, Trees
+from onlinestack.recipe import Factorisation as FactorisationEntry
 from onlinestack.stack.expert import Expert
 from onlinestack.stack.mixture import Mixture
 
@@ -127,6 +131,22 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
             needs = _needs(entry, makers)
             part = linear_part(entry, recipe.bits)
             parts[entry.name] = Expert(part, entry.name, column[entry.name], needs)
+        elif isinstance(entry, Bits):
+            member = BitsMember(recipe.random_bits, rate=entry.learning_rate, l2=entry.l2)
+            parts[entry.name] = Expert(member, entry.name, column[entry.name], ("r",))
+    if any(isinstance(entry, Bits) for entry in recipe.members):
+        parts["bits"] = RandomBits(
+            width, numbers=numbers, bits=recipe.random_bits, seed=recipe.seed
+        )
+    factorised = [entry for entry in recipe.members if isinstance(entry, FactorisationEntry)]
+    if factorised:
+        parts["factorisation"] = Factorisation(
+            [entry.name for entry in factorised],
+            [column[entry.name] for entry in factorised],
+            [entry.learning_rate for entry in factorised],
+            fields=slots,
+            seed=recipe.seed,
+        )
     if recipe.trees:
         parts |= _trees(recipe, column, width, read)
     for entry in recipe.stackers:

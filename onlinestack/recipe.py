@@ -12,7 +12,18 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["KINDS", "Entry", "Linear", "Recipe", "RecipeError", "Trees", "entries_of", "table_of"]
+__all__ = [
+    "KINDS",
+    "Bits",
+    "Entry",
+    "Factorisation",
+    "Linear",
+    "Recipe",
+    "RecipeError",
+    "Trees",
+    "entries_of",
+    "table_of",
+]
 
 
 class RecipeError(ValueError):
@@ -88,8 +99,48 @@ class Trees:
     early_stopping: int = 0
 
 
-Entry = Linear | Trees
-KINDS: dict[str, type[Linear] | type[Trees]] = {"linear": Linear, "trees": Trees}
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """A linear learner over random bits of numbers and statistics (namespace ``r``).
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    learning_rate, l2
+        As in `BitsMember`.
+    """
+
+    name: str
+    learning_rate: float = 1.4
+    l2: float = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Factorisation:
+    """Field-aware factorisation of the hashed fields.
+
+    All such members of a stack share one walk.
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    learning_rate
+        Its rate.
+    """
+
+    name: str
+    learning_rate: float = 0.25
+
+
+Entry = Linear | Trees | Bits | Factorisation
+KINDS: dict[str, type[Entry]] = {
+    "linear": Linear,
+    "trees": Trees,
+    "bits": Bits,
+    "factorisation": Factorisation,
+}
 """What an entry can make, by its ``kind``."""
 
 
@@ -113,6 +164,8 @@ class Recipe:
         Half-lives of the statistics, in labelled records.
     prior
         Records that the overall click rate counts for in each statistic.
+    random_bits
+        Random bits, for members that read them.
     share, largest_weight
         As in `Mixture`: alpha and largest.
     window_rows, window_bytes
@@ -143,6 +196,7 @@ class Recipe:
     columns: int = 300
     half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
     prior: float = 10.0
+    random_bits: int = 1024
     share: float = 1e-4
     largest_weight: float = 1.0
     window_rows: int = 200_000
@@ -163,6 +217,7 @@ class Recipe:
         for entry in (*self.members, *self.stackers):
             if isinstance(entry, Linear):
                 self._check_letters(entry, entry in self.stackers)
+            if not isinstance(entry, Trees):
                 continue
             for name in (entry.base, *entry.inputs):
                 if name and name not in names:

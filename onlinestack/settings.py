@@ -195,6 +195,7 @@ _ROWS = [
     Setting("stack", "tree_columns", "whole", "Most columns that trees read, about.", least=1),
     Setting("stack", "half_lives", "numbers", "Half-lives of the statistics, in records."),
     Setting("stack", "prior", "number", "Records the overall click rate counts for.", least=0),
+    Setting("stack", "random_bits", "whole", "Random bits of numbers and statistics.", least=1),
     Setting("stack", "share", "number", "Share of weights dealt out at each label.", least=0),
     Setting("stack", "largest_weight", "number", "Weight that counts in full.", least=0),
     Setting("stack", "window_rows", "whole", "Records that trees are trained on.", least=1),

@@ -59,6 +59,8 @@ class OnlineStacker(Estimator, base.Classifier):
         Half-lives of the statistics, in labelled records; up to seven, in rising order.
     prior
         Records that the overall click rate counts for in each statistic.
+    random_bits
+        Random bits of numbers and statistics, for members that read them.
     share
         Share of the mixture's weights that is dealt out evenly at each label.
     largest_weight
@@ -121,6 +123,7 @@ class OnlineStacker(Estimator, base.Classifier):
         tree_columns: int = 300,
         half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf),
         prior: float = 10.0,
+        random_bits: int = 1024,
         share: float = 1e-4,
         largest_weight: float = 1.0,
         window_rows: int = 200_000,
@@ -141,6 +144,7 @@ class OnlineStacker(Estimator, base.Classifier):
         self.tree_columns = tree_columns
         self.half_lives = half_lives
         self.prior = prior
+        self.random_bits = random_bits
         self.share = share
         self.largest_weight = largest_weight
         self.window_rows = window_rows
@@ -187,6 +191,7 @@ class OnlineStacker(Estimator, base.Classifier):
             columns=self.tree_columns,
             half_lives=self.half_lives,
             prior=self.prior,
+            random_bits=self.random_bits,
             share=self.share,
             largest_weight=self.largest_weight,
             window_rows=self.window_rows,

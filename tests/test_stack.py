@@ -26,6 +26,9 @@ MEMBERS: tuple[dict[str, Any], ...] = (
     {"name": "trees on ff", "kind": "trees", "rounds": 8, "depth": 3, "base": "ff"},
     {"name": "trees with", "kind": "trees", "rounds": 8, "depth": 3, "inputs": ("f", "c")},
     {"name": "leaves", "reads": "fl"},
+    {"name": "bits", "kind": "bits"},
+    {"name": "pairs fast", "kind": "factorisation", "learning_rate": 0.6},
+    {"name": "pairs", "kind": "factorisation"},
 )
 STACKERS: tuple[dict[str, Any], ...] = (
     {"name": "s", "reads": "s", "constant": False},

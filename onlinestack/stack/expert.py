@@ -112,10 +112,10 @@ class Expert:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state of the part and of the running click rate."""
         arrays, meta = self.part.state()
-        return {**arrays, "totals": self._totals.copy()}, meta
+        return {**arrays, "expert totals": self._totals.copy()}, meta
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Take back what `state` returned."""
         arrays = dict(arrays)
-        self._totals[:] = arrays.pop("totals")
+        self._totals[:] = arrays.pop("expert totals")
         self.part.restore(arrays, meta)
