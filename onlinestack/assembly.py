@@ -130,12 +130,12 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         if isinstance(entry, Linear):
             needs = _needs(entry, makers)
             part = linear_part(entry, recipe.bits)
-            parts[entry.name] = Expert(part, entry.name, column[entry.name], needs)
+            parts[f"score:{entry.name}"] = Expert(part, entry.name, column[entry.name], needs)
         elif isinstance(entry, Bits):
             member = BitsMember(recipe.random_bits, rate=entry.learning_rate, l2=entry.l2)
-            parts[entry.name] = Expert(member, entry.name, column[entry.name], ("r",))
+            parts[f"score:{entry.name}"] = Expert(member, entry.name, column[entry.name], ("r",))
     if any(isinstance(entry, Bits) for entry in recipe.members):
-        parts["bits"] = RandomBits(
+        parts["random bits"] = RandomBits(
             width, numbers=numbers, bits=recipe.random_bits, seed=recipe.seed
         )
     factorised = [entry for entry in recipe.members if isinstance(entry, FactorisationEntry)]
@@ -151,7 +151,9 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         parts |= _trees(recipe, column, width, read)
     for entry in recipe.stackers:
         part = _stacker(entry, recipe.bits, members)
-        parts[entry.name] = Expert(part, entry.name, column[entry.name], _needs(entry, makers))
+        parts[f"score:{entry.name}"] = Expert(
+            part, entry.name, column[entry.name], _needs(entry, makers)
+        )
     mixture = Mixture(
         names, members, needs=scores, alpha=recipe.share, largest=recipe.largest_weight
     )
@@ -167,7 +169,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         others={"l": leaves} if leaves else None,
     )
     kinds = ("member",) * members + ("stacker",) * len(recipe.stackers) + ("mean",)
-    trees = tuple(parts[entry.name] for entry in recipe.trees)
+    trees = tuple(parts[f"score:{entry.name}"] for entry in recipe.trees)
     return Assembly(Engine(parts), encoder, layout, mixture, kinds, trees)
 
 
@@ -218,7 +220,7 @@ def _trees(
         )
         inputs = [width + read.index(name) for name in entry.inputs]
         allowed = [*range(width), *inputs] if len(inputs) < len(read) else None
-        parts[entry.name] = Retrained(
+        parts[f"score:{entry.name}"] = Retrained(
             entry.name,
             window,
             settings,

@@ -181,7 +181,7 @@ def test_law_3_stop_and_resume_even_while_trees_are_trained(
     (batch,) = source
     p = [head.progress(batch.rows(0, stop))]
     arrays, meta = head.state()
-    pending = meta["engine"]["parts"]["trees"]["pending"]
+    pending = meta["engine"]["parts"]["score:trees"]["pending"]
     assert (pending is not None) == (stop in (450, 700))
     tail = OnlineStacker(**SMALL)
     tail.start(source.schema)
