@@ -62,7 +62,7 @@ class RandomBits:
     Parameters
     ----------
     columns
-        Columns of the table.
+        Columns of the table to read, the first; those behind them are left alone.
     numbers
         How many of them, the first, are plain numbers and read as sign * log(1 + size).
     bits
@@ -130,7 +130,7 @@ class RandomBits:
 
     def run(self, block: Block, tape: Tape) -> None:
         """Make the bits of all rows of a block; before the planes are drawn, watch the learned."""
-        if block.table.shape[1] != self.columns:
+        if block.table.shape[1] < self.columns:
             raise ValueError(
                 f"The block's table has {block.table.shape[1]} columns, the random bits were made "
                 f"for {self.columns}; lay the block out as they were made for."

@@ -446,8 +446,8 @@ def test_what_does_not_fit_is_refused() -> None:
         BitsMember(32, rate=0)
     block = block_of(np.zeros((2, 3)), np.ones(2), np.ones(2))
     tape = immediate_tape(block.label)
-    with pytest.raises(ValueError, match="3 columns"):
-        RandomBits(2).run(block, tape)
+    with pytest.raises(ValueError, match="3 columns, the random bits were made for 4"):
+        RandomBits(4).run(block, tape)
     with pytest.raises(ValueError, match="reads 32"):
         BitsMember(32).run(block, tape)
     with pytest.raises(ValueError, match="configuration"):
