@@ -35,6 +35,7 @@ from onlinestack.saved import (
 )
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
+from onlinestack.spare import give_back
 from onlinestack.task_metrics import ClassBoard
 
 __all__ = ["BadRowsError", "Report", "Run"]
@@ -53,6 +54,8 @@ SINCE = {
     "multiclass": ("log_loss", "accuracy"),
 }
 """What is also reported since the last checkpoint."""
+TIDY = 1 << 18
+"""Records between two times that unused memory is given back."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
 
@@ -229,6 +232,8 @@ class Run:
         for batch in batches:
             first = self.read
             end = first + batch.read
+            if end // TIDY > first // TIDY:
+                give_back()
             while self.read < end:
                 border = min(end, 1 << self.read.bit_length(), self.read + self.learner.room)
                 if limit is not None:
