@@ -43,6 +43,7 @@ SMALL: dict[str, Any] = {
     "train_every": 700,
     "train_lag": 300,
     "window_rows": 900,
+    "train_columns": 10,
     "half_lives": (8.0, 128.0, math.inf),
 }
 

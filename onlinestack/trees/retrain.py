@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class _Pending:
     swap: int
     rate: tuple[float, float]
     """Weight of the clicks and of all records at the cut."""
+    paying: tuple[int, ...] | None
+    """The columns to train on; None to find them."""
     future: Future[Trained] | None = None
     """None until it is ordered (again)."""
 
@@ -202,14 +204,22 @@ class Retrained:
         self._cut = self.learned
         swap = self._cut + min(self.lag, max(EARLY_LAG, self._cut // 8))
         rate = float(self._rate[CLICKS]), float(self._rate[WEIGHT])
-        self._pending = _Pending(self._cut, swap, rate)
+        self._pending = _Pending(self._cut, swap, rate, self.trainer.paying(self._cut))
         self._order(self._pending)
 
     def _order(self, pending: _Pending) -> Future[Trained]:
         """Order a training, unless it is ordered already, and was not cancelled."""
         if pending.future is None or pending.future.cancelled():
             pending.future = self.trainer.submit(
-                Order(self.window, pending.cut, self.rows, self.settings, self.base, self.columns)
+                Order(
+                    self.window,
+                    pending.cut,
+                    self.rows,
+                    self.settings,
+                    self.base,
+                    self.columns,
+                    pending.paying,
+                )
             )
         return pending.future
 
@@ -232,6 +242,8 @@ class Retrained:
             self._fail(event, error)
             return
         event |= {"rounds": trained.model.rounds, "seconds": trained.seconds}
+        if pending.paying is None and self.trainer.keep is not None:
+            self.trainer.found = pending.cut, trained.paying
         verdict = judge(
             self.window,
             pending.cut,
@@ -297,11 +309,13 @@ class Retrained:
             "failed": self.failed,
             "cut": self._cut,
             "due": self._due,
+            "paying": self.trainer.found,
             "pending": None,
             "schedule": schedule,
         }
         if self._pending is not None:
-            meta["pending"] = [self._pending.cut, self._pending.swap]
+            columns = self._pending.paying
+            meta["pending"] = [self._pending.cut, self._pending.swap, columns and list(columns)]
             arrays["rate_at_cut"] = np.array(self._pending.rate)
         return arrays, meta
 
@@ -321,15 +335,16 @@ class Retrained:
         self._generation = Generation()
         if data:
             self._generation = Generation(data, flatten(data), self._salt())
+        self.trainer.found = meta["paying"]
         self._pending = None
         if meta["pending"] is not None:
             clicks, weight = arrays["rate_at_cut"].tolist()
-            cut, swap = meta["pending"]
-            self._pending = _Pending(cut, swap, (clicks, weight))
+            cut, swap, columns = meta["pending"]
+            self._pending = _Pending(cut, swap, (clicks, weight), columns and tuple(columns))
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         if self._pending is not None:
             pending = self._pending
-            state["_pending"] = _Pending(pending.cut, pending.swap, pending.rate)
+            state["_pending"] = replace(pending, future=None)
         return state

@@ -35,6 +35,8 @@ class Order(NamedTuple):
         Name of the margin, kept by the window, that the trees start from; None for none.
     columns
         The columns of the table that may be split on; None for all.
+    paying
+        The columns to bin, found lately; None to find them anew.
     """
 
     window: Window
@@ -43,13 +45,15 @@ class Order(NamedTuple):
     settings: TreeSettings
     base: str | None
     columns: tuple[int, ...] | None
+    paying: tuple[int, ...] | None = None
 
 
 class Trained(NamedTuple):
-    """A generation: as XGBoost gave it, flattened, and the seconds all of it took."""
+    """A generation: as XGBoost gave it, flattened, the columns binned, the seconds it all took."""
 
     model: Model
     forest: Forest
+    paying: tuple[int, ...]
     seconds: float
 
 
@@ -64,8 +68,8 @@ class Trainer:
     background
         Whether to train in a thread. Without, a training is run when it is waited for.
     keep
-        Most columns to train on: those that pay, found anew for each binned window; None for all.
-        The time of a training goes with their number.
+        Most columns to train on: those that pay, found anew at cuts of twice as many records;
+        None for all. The time of a training goes with their number.
     always
         Columns that are kept in any case, such as margins of other members.
     screen
@@ -99,7 +103,25 @@ class Trainer:
         self.background = background
         self.keep, self.always = keep, tuple(always)
         self.screen = screen if screen is not None else TreeSettings()
+        self._found: tuple[int, tuple[int, ...]] = (0, ())
         self._start()
+
+    def paying(self, cut: int) -> tuple[int, ...] | None:
+        """Return the columns found lately that a cut is to use, None where it is to find its own.
+
+        Ask at the cut itself: what is known then does not depend on how long trainings take.
+        """
+        found_at, columns = self._found
+        return columns if self.keep is not None and cut < 2 * found_at else None
+
+    @property
+    def found(self) -> list[Any]:
+        """The cut at which paying columns were found last, and which they were; as JSON."""
+        return [self._found[0], list(self._found[1])]
+
+    @found.setter
+    def found(self, value: Sequence[Any]) -> None:
+        self._found = int(value[0]), tuple(value[1])
 
     def _start(self) -> None:
         self._lock = Lock()
@@ -107,6 +129,7 @@ class Trainer:
         self._pool: ThreadPoolExecutor | None = None
         self._key: tuple[Any, ...] | None = None
         self._binned: Binned | None = None
+        self._columns: tuple[int, ...] | None = None
 
     def submit(self, order: Order) -> Future[Trained]:
         """Take an order; the rows must stay in the window until it was waited for."""
@@ -164,21 +187,21 @@ class Trainer:
         if self._binned is None or self._key != key:
             self._key = self._binned = None  # before the next is made: there is room for one
             chunks = order.window.chunks(order.cut, order.rows)
-            columns = None
-            if self.keep is not None:
-                columns = paying(chunks, self.screen, self.keep, self.always)
+            self._columns = order.paying
+            if self.keep is not None and self._columns is None:
+                self._columns = tuple(paying(chunks, self.screen, self.keep, self.always))
             settings = order.settings
-            self._binned = bin_rows(chunks, settings.max_bin, settings.nthread, columns)
+            self._binned = bin_rows(chunks, settings.max_bin, settings.nthread, self._columns)
             self._key = key
         base = None
         if order.base is not None:
             base = order.window.margins(order.base, order.cut, order.rows)
         model = fit(self._binned, order.settings, base=base, columns=order.columns)
         forest = flatten(model.data)
-        return Trained(model, forest, perf_counter() - began)
+        return Trained(model, forest, self._columns or (), perf_counter() - began)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("background", "keep", "always", "screen")
+        kept = ("background", "keep", "always", "screen", "_found")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -188,7 +211,8 @@ class Trainer:
 
 def _key_of(order: Order) -> tuple[Any, ...]:
     """Return what binned rows are known by: orders of one key may share them."""
-    return id(order.window), order.cut, min(order.rows, order.cut), order.settings.max_bin
+    rows = min(order.rows, order.cut)
+    return id(order.window), order.cut, rows, order.settings.max_bin, order.paying
 
 
 def _settle(future: Future[Trained], train: Callable[[], Trained]) -> None:

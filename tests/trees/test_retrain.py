@@ -226,7 +226,7 @@ def test_stops_are_met_in_the_middle_of_trainings() -> None:
     engine, block = engine_of(), stream(3000)
     run(engine, block, 0, 250)
     _, meta = engine.state()
-    assert meta["parts"]["plain"]["pending"] == [200, 300]
+    assert meta["parts"]["plain"]["pending"] == [200, 300, None]
     assert meta["parts"]["plain"]["due"] == 300
 
 
@@ -491,7 +491,7 @@ def test_only_columns_that_pay_are_binned(stop: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(training, "bin_rows", bin_rows)
     one, block = engine_of(keep=3), stream(1300)
     run(one, block)
-    assert columns[0] == [0, 1, WIDTH]
+    assert columns[0] == (0, 1, WIDTH)
     head, other = engine_of(keep=3), stream(1300)
     run(head, other, 0, stop)
     tail = engine_of(keep=3)
@@ -527,13 +527,15 @@ def on_drift() -> Any:
 def test_schedules_that_read_the_data(schedule: Any, stop: int) -> None:
     """Neither blocks nor stops change when they cut; a flip brings a cut."""
     flips = between(1000, 9999)
-    one, two = engine_of(schedule=schedule), engine_of(schedule=schedule, background=False)
+    # The detector watches the scores of the member whose schedule it is, and no other's.
+    alone = {"schedule": schedule, "members": ("plain",)}
+    one, two = engine_of(**alone), engine_of(**alone, background=False)
     block, other = stream(2000, flips), stream(2000, flips)
     run(one, block)
     run(two, other, 0, stop, size=7)
     arrays, meta = two.state()
     kept = {name: array.copy() for name, array in arrays.items()}
-    two = engine_of(schedule=schedule)
+    two = engine_of(**alone)
     two.restore(kept, json.loads(json.dumps(meta)))
     run(two, other, stop, size=1)
     assert fingerprint(one, block) == fingerprint(two, other)
