@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onlinestack.config import Config, ConfigError
+from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.settings import SETTINGS, Setting
 
 __all__ = ["app", "main"]
@@ -67,9 +67,14 @@ app = typer.Typer(
 )
 
 
+def _table(setting: Setting) -> str:
+    """Return the table whose panel shows a setting: what all presets have is not for one."""
+    return "" if setting.key in SHARED else setting.table
+
+
 def _parameter(setting: Setting) -> inspect.Parameter:
     """Return a setting as a parameter that typer turns into an option."""
-    panel = PANELS[setting.table]
+    panel = PANELS[_table(setting)]
     more: dict[str, Any] = {"count": True} if setting.key == "verbose" else {}
     option = typer.Option(
         *setting.options,
@@ -133,7 +138,7 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
         parameters = [
             *(
                 _parameter(row)
-                for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(row.table))
+                for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(_table(row)))
                 if row.options and row.table not in leave and row.key not in leave
             ),
             *_extra(leave),

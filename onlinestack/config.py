@@ -12,11 +12,12 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from onlinestack.recipe import Linear, RecipeError, entries_of
 from onlinestack.settings import SETTINGS, Setting
 
 __all__ = ["DEFAULT_PRESET", "SHARED", "Config", "ConfigError", "nearest", "presets"]
@@ -30,12 +31,18 @@ OTHERS = {"CACHE", "TWINS", "CONFIG"}
 
 ENTRIES = "# Entries: the experts.\n"
 """The line of a preset behind which its entries stand."""
+SPELT = {"paths": "SOURCE", "interactions": "-q"}
+"""How the command line spells settings that it builds itself."""
+ENTRY_KINDS = {"member": None, "stacker": ("linear",)}
+"""The settings that are entries, and which kinds each may have; None for all."""
+OWN = {row.name for row in fields(Linear)}
+"""What an entry can say for itself."""
 
 NAMES = {
     "text": "a text",
     "list": "a list of texts",
     "numbers": "a list of numbers",
-    "entries": "a list of tables",
+    "entries": "a list of tables, each with its keys behind a line of [[member]] or [[stacker]]",
     "whole": "a whole number",
     "number": "a number",
     "flag": "true or false",
@@ -77,6 +84,8 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
     elif kind == "entries":
         good = isinstance(value, list | tuple) and all(isinstance(v, dict) for v in value)
         value = [dict(v) for v in value] if good else value
+        if good:
+            _check_entries(setting.key, value, where)
     elif kind == "flag":
         good = isinstance(value, bool)
     elif kind == "whole":
@@ -89,6 +98,16 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
     if setting.least is not None and value < setting.least:
         raise ConfigError(f"{where} must be at least {setting.least:g}, not {value}")
     return value
+
+
+def _check_entries(key: str, tables: list[dict[str, Any]], where: str) -> None:
+    """Refuse entries that are wrong by themselves; how they go together shows when they meet."""
+    kinds = ENTRY_KINDS[key]
+    try:
+        entries_of(tables, key) if kinds is None else entries_of(tables, key, kinds)
+    except RecipeError as error:
+        file = where.removeprefix(f"{key} in ")
+        raise ConfigError(str(error) if file == where else f"{file}: {error}") from None
 
 
 def _is_number(value: Any) -> bool:
@@ -107,9 +126,10 @@ def _from_text(setting: Setting, text: str, where: str) -> Any:
         raise ConfigError(f"{where} can not be a variable: write [[{setting.key}]] in a TOML file")
     if setting.type == "numbers":
         try:
-            return [float(part) for part in text.split(",") if part.strip()]
+            numbers = [float(part) for part in text.split(",") if part.strip()]
         except ValueError:
             raise ConfigError(f"{where} must be {NAMES['numbers']}, not {text!r}") from None
+        return _checked(setting, numbers, where)
     if setting.type in ("whole", "number"):
         try:
             number = int(text) if setting.type == "whole" else float(text)
@@ -137,9 +157,12 @@ def _from_toml(text: str, name: str) -> dict[str, Any]:
             setting = SETTINGS.get(key)
             if setting is None or setting.table != table:
                 raise ConfigError(_unknown(key, table, setting, name, tables))
-            place = f"{table}.{key}" if table else key
-            found[key] = _checked(setting, value, f"{place} in {name}")
+            found[key] = _checked(setting, value, f"{_place(setting)} in {name}")
     return found
+
+
+def _place(setting: Setting) -> str:
+    return f"{setting.table}.{setting.key}" if setting.table else setting.key
 
 
 def _unknown(
@@ -237,7 +260,7 @@ class Config:
             except UnicodeDecodeError:
                 raise ConfigError(f"{file} is not TOML: it is not UTF-8 text") from None
             values |= _from_toml(text, file)
-            given |= dict.fromkeys(values, file)
+            given |= {key: f"{_place(SETTINGS[key])} in {file}" for key in values}
         here = _from_environment(environment)
         values |= here
         given |= {key: PREFIX + key.upper() for key in here}
@@ -245,7 +268,7 @@ class Config:
             if value is None:
                 continue
             setting = SETTINGS[key]
-            where = setting.options[0].partition("/")[0] if setting.options else key
+            where = setting.options[0].partition("/")[0] if setting.options else SPELT.get(key, key)
             values[key] = _checked(setting, value, where)
             given[key] = where
         preset = values.get("preset", DEFAULT_PRESET)
@@ -255,16 +278,20 @@ class Config:
 
     def _belongs(self) -> None:
         """Refuse settings that were given for another preset's learner."""
+        if "preset" not in self.given and (self["load"] or self["resume"]):
+            # The preset is that of the model, which is compared with what is given.
+            return
         for key, who in self.given.items():
             table = SETTINGS[key].table
             stack = table == "stack" or SETTINGS[key].type == "entries"
             if self["preset"] == "stack" and table == "learner" and key not in SHARED:
-                raise ConfigError(
-                    f"{who} belongs to the linear preset: add --preset linear, or say it in a "
-                    "[[member]] of a TOML file"
-                )
+                own = ", or give it to a [[member]] of a TOML file" if key in OWN else ""
+                raise ConfigError(f"{who} belongs to the linear preset: add --preset linear{own}")
             if self["preset"] != "stack" and stack:
-                raise ConfigError(f"{who} belongs to the stack preset: leave out --preset")
+                raise ConfigError(
+                    f"{who} belongs to the stack preset, not to {self['preset']}: leave one of "
+                    "them out"
+                )
 
     def over(self, base: Mapping[str, Any]) -> Config:
         """Return this configuration with what was not given taken from another's values."""
@@ -295,18 +322,23 @@ class Config:
             lines += [f"# {note}" for note in (notes or {}).get(key, "").splitlines()]
             value = self.values[key]
             lines.append(line if value is None else f"{key} = {_toml(value)}")
+            if key == "preset":
+                # Behind a table they would belong to it.
+                lines += [f"{none} = []" for none in ENTRY_KINDS if self.values[none] == []]
         text = "\n".join(lines) + "\n"
         if not mark:
             return text
         own = _preset(self.values["preset"])
-        if all(self.values[key] == own[key] for key in ("member", "stacker")):
+        if all(self.values[key] == own[key] for key in ENTRY_KINDS):
             return text + mark + entries
+        keys = entries[: entries.index("\n\n") + 1]
         return (
             text
             + mark
+            + keys
             + "".join(
                 f"\n[[{key}]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in table.items())
-                for key in ("member", "stacker")
+                for key in ENTRY_KINDS
                 for table in self.values[key]
             )
         )

@@ -40,7 +40,8 @@ class Checkpoint:
     learned
         Labelled records learned so far.
     scores
-        Figures over the whole run, for the model and for each baseline, by name.
+        Figures over the whole run, by name: of the model, of every expert where it has several,
+        and of the baselines.
     since
         The same since the last checkpoint.
     """
@@ -158,7 +159,7 @@ class _ByBlocks:
 
     def __init__(self, model: Any, schema: Schema, name: str) -> None:
         self._model: Learner = model
-        if model.raw and model.oaa is not None:
+        if getattr(model, "raw", False) and model.oaa is not None:
             raise ValueError(
                 "a raw learner with oaa gives class numbers, which have no probabilities to score; "
                 "leave raw out"

@@ -26,6 +26,12 @@ __all__ = [
 ]
 
 
+MOST_BITS = 32
+"""Most bits of an index of a weight, as in the linear learner."""
+LARGEST = 3.4e38
+"""Near the largest number that learners compute with."""
+
+
 class RecipeError(ValueError):
     """An entry that is unknown, incomplete, or does not go with another."""
 
@@ -57,6 +63,12 @@ class Linear:
     l1: float = 0.0
     l2: float = 0.0
     constant: bool = True
+
+    def __post_init__(self) -> None:
+        where = f" of {self.name!r}"
+        _within(f"bits{where}", self.bits, 0, MOST_BITS)
+        for key in ("learning_rate", "power_t", "l1", "l2"):
+            _within(f"{key}{where}", getattr(self, key), 0, LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +223,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _within("bits", self.bits, 1, MOST_BITS)
         if not self.members:
             raise RecipeError("a stack needs members; give at least one")
         names = [entry.name for entry in self.members]
@@ -315,6 +328,11 @@ def table_of(entry: Entry) -> dict[str, Any]:
 def _near(word: str, known: Any) -> str:
     close = get_close_matches(str(word), list(known), 1)
     return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _within(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise RecipeError(f"{what} is out of range: {value!r}; give a number from {low} to {high}")
 
 
 def _typed(value: Any, type_name: str, where: str) -> Any:

@@ -36,6 +36,7 @@ from onlinestack.saved import (
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
 from onlinestack.spare import give_back
+from onlinestack.stacker import OnlineStacker
 from onlinestack.task_metrics import ClassBoard
 
 __all__ = ["BadRowsError", "Report", "Run"]
@@ -218,10 +219,13 @@ class Run:
             self._open_things.callback(self._rejects.close)
 
     def _tell_of_compiling(self) -> None:
-        from onlinestack.linear import learner as slowest
+        from onlinestack.linear import learner
+        from onlinestack.stack import mixture
 
-        if not kernel.compiled_before(slowest.__file__):
-            self.report.note("compiling for this machine, once: takes up to half a minute")
+        # One of the modules that each learner compiles speaks for the others.
+        stack = isinstance(self.learner, OnlineStacker)
+        if not kernel.compiled_before(mixture.__file__ if stack else learner.__file__):
+            self.report.note("compiling for this machine, once: takes up to a minute")
 
     # Reading, learning, writing.
 

@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onlinestack.config import DEFAULT_PRESET, Config
+from onlinestack.config import Config
 from onlinestack.io.schema import Schema, SchemaError, list_names
 from onlinestack.io.source import Source, wanted_columns
+from onlinestack.recipe import entries_of
 from onlinestack.settings import SETTINGS
 from onlinestack.snapshot import SnapshotError
 from onlinestack.tasks import task_of
@@ -35,7 +36,11 @@ ROLES = ("label", "positive", "id", "time", "time_format", "weight")
 
 COLUMNS = ("label", "id", "weight")
 
-LEARNERS = ("LinearLearner", "LinearRegressor", "OnlineStacker")
+ENTRIES = ("member", "stacker")
+"""Settings that are lists of experts."""
+
+LEARNERS = {"LinearLearner": "linear", "LinearRegressor": "linear", "OnlineStacker": "stack"}
+"""The learners that a run may go on with, and their presets."""
 
 PREFIX = 1 << 16
 """Bytes of a file that its fingerprint hashes."""
@@ -79,13 +84,17 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
     params = meta["learner"]["params"]
     before = dict(meta.get("config", {}))
     before |= {key: value for key, value in params.items() if key in SETTINGS}
+    before["preset"] = LEARNERS[meta["learner"]["kind"]]
     if meta["learner"]["kind"] == "LinearRegressor":
         before["task"] = "regression"
-    before["interactions"] = before.get("interactions") or []
-    made = dict(before)
-    made["task"], made["loss"] = task_of(*(before.get(key) for key in ("task", "loss", "oaa")))
-    for kept in (before, made):
-        kept.setdefault("preset", DEFAULT_PRESET)
+    if before["preset"] == "stack":
+        for key in ENTRIES:
+            before.setdefault(key, params[f"{key}s"])
+        made = dict(before)
+    else:
+        before["interactions"] = before.get("interactions") or []
+        made = dict(before)
+        made["task"], made["loss"] = task_of(*(before.get(key) for key in ("task", "loss", "oaa")))
     schema = schema_of(meta, path) or Schema()
     for key in ROLES:
         before.setdefault(key, getattr(schema, key))
@@ -93,6 +102,8 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
         table = SETTINGS[key].table
         if table == "schema":
             problem = _schema_problem(key, config[key], schema, bool(config["resume"]))
+        elif key in ENTRIES:
+            problem = _entry_problem(key, config[key], made.get(key))
         elif (table in ("learner", "stack", "")) and config[key] != made.get(key):
             problem = f"was made with {key} {_said(made.get(key))}, not {_said(config[key])}"
         else:
@@ -106,9 +117,20 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(value) or "none"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
+
+
+def _entry_problem(key: str, now: Any, before: Any) -> str | None:
+    """Say how given entries contradict the model's, None when they do not."""
+    if before is None:
+        return f"has no {key}s"
+    ours, theirs = ({entry.name: entry for entry in entries_of(t, key)} for t in (now, before))
+    if list(ours) != list(theirs):
+        return f"was made with the {key}s {_said(list(theirs))}, not {_said(list(ours))}"
+    other = [name for name, entry in ours.items() if entry != theirs[name]]
+    return f"was made with another {key} {other[0]!r}" if other else None
 
 
 def _schema_problem(key: str, value: Any, schema: Schema, resumed: bool) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FINAL", "OnlineStacker"]
 
+Tables = Sequence[Mapping[str, Any]]
 FINAL = "mixture"
 """Name of the final prediction in the league table."""
 ROOM = 2**16
@@ -173,12 +174,7 @@ class OnlineStacker(Estimator, base.Classifier):
         RecipeError
             Where entries are wrong or do not go together.
         """
-        members, stackers = self.members, self.stackers
-        if members is None or stackers is None:
-            path = Path(__file__).parent / "presets" / "stack.toml"
-            preset = tomllib.loads(path.read_text(encoding="utf-8"))
-            members = preset["member"] if members is None else members
-            stackers = preset["stacker"] if stackers is None else stackers
+        members, stackers = self._entries()
         return Recipe(
             tuple(entries_of(members, "member")),
             tuple(
@@ -205,6 +201,16 @@ class OnlineStacker(Estimator, base.Classifier):
             background=self.background,
             seed=self.seed,
         )
+
+    def _entries(self) -> tuple[Tables, Tables]:
+        """Return members and stackers as tables, those of the preset where none were given."""
+        members, stackers = self.members, self.stackers
+        if members is None or stackers is None:
+            path = Path(__file__).parent / "presets" / "stack.toml"
+            preset = tomllib.loads(path.read_text(encoding="utf-8"))
+            members = preset["member"] if members is None else members
+            stackers = preset["stacker"] if stackers is None else stackers
+        return members, stackers
 
     def start(self, schema: Schema | None = None) -> None:
         """Build the stack for records of a schema; without one, fields are met as they come.
@@ -411,6 +417,9 @@ class OnlineStacker(Estimator, base.Classifier):
     def state(self) -> State:
         """Return everything needed to go on as if never stopped, as arrays and JSON."""
         arrays, meta = super().state()
+        # The entries themselves, since those of the preset may be others one day.
+        members, stackers = self._entries()
+        meta["params"] = {**meta["params"], "members": members, "stackers": stackers}
         return arrays, meta | {"layout": self._started().layout.state()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -418,5 +427,5 @@ class OnlineStacker(Estimator, base.Classifier):
         super().restore(arrays, meta)
         stack = self._started()
         stack.layout.restore(meta["layout"])
-        if stack.encoder.growing:
+        if stack.encoder.growing and stack.encoder.fields:
             stack.meet()

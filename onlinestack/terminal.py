@@ -113,6 +113,14 @@ def _number(key: str, value: Any) -> str:
     return f"{value:.4f}"
 
 
+def _cell(key: str, value: Any, width: int) -> str:
+    """Return a figure or a name at the right of its column, a long name cut short."""
+    text = _number(key, value)
+    if isinstance(value, str) and len(text) >= width:
+        text = f"{text[: width - 2]}~"
+    return f"{text:>{width}}"
+
+
 def _digits(value: float) -> int:
     """Return the number of digits before the point, less one."""
     return max(0, math.floor(math.log10(max(abs(value), 1.0))))
@@ -203,7 +211,7 @@ class TableReport:
             self._headed = True
             head = "".join(f"{heading:>{width}}" for _, heading, width in columns)
             self._line(self._bold(head))
-        self._line("".join(f"{_number(k, scores.get(k)):>{width}}" for k, _, width in columns))
+        self._line("".join(_cell(key, scores.get(key), width) for key, _, width in columns))
 
     def tick(self, run: Run) -> None:
         """Redraw the live line, where there is one and its time has come."""
@@ -251,19 +259,23 @@ class TableReport:
         if scores["generations"] or scores["refused"]:
             refused = f", {scores['refused']:,} not taken" if scores["refused"] else ""
             self._line(f"generations of trees {scores['generations']:,}{refused}")
-        rows = {scores["final"]: {"kind": "final", **scores}, **scores["experts"]}
-        rows = {
-            **rows,
-            scores["final"]: scores["experts"].get(scores["final"], rows[scores["final"]]),
-        }
+        self._experts(scores)
+
+    def _experts(self, scores: Mapping[str, Any]) -> None:
+        """Draw the league table: the final prediction, then everything beside it."""
+        task = _task(scores)
+        # The mixture is none of the experts, a lone learner is one.
+        rows = {scores["final"]: {"kind": "final", **scores}} | scores["experts"]
         names = max(len("expert"), *(len(name) for name in rows))
+        names = min(names, max(len("expert"), self._width() - 13 - EXPERT[task][0][2]))
         columns = _fitting(EXPERT[task], self._width() - names - 12)
         head = f"{'expert':{names}}  {'kind':10}"
         self._line("")
         self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
         for name, expert in rows.items():
-            line = f"{name:{names}}  {expert['kind']:10}"
-            line += "".join(f"{_number(k, expert.get(k)):>{width}}" for k, _, width in columns)
+            short = name if len(name) <= names else f"{name[: names - 1]}~"
+            line = f"{short:{names}}  {expert['kind']:10}"
+            line += "".join(_cell(key, expert.get(key), width) for key, _, width in columns)
             self._line(line.rstrip())
 
     def end(self) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlinestack.config import SHARED, Config, ConfigError, presets
+from onlinestack.config import ENTRIES, SHARED, Config, ConfigError, presets
+from onlinestack.recipe import KINDS
 from onlinestack.settings import SETTINGS
 
 
@@ -25,23 +29,40 @@ def toml(tmp_path):
     return write
 
 
-def test_every_setting_stands_in_every_preset():
-    for path in presets().values():
-        text = path.read_text(encoding="utf-8")
-        found = re.findall(r"^(?:# )?([a-z_0-9]+) = ", text, re.MULTILINE)
-        assert found == list(SETTINGS), path
+def test_every_setting_of_its_own_stands_in_every_preset():
+    for preset, path in presets().items():
+        head, _, entries = path.read_text(encoding="utf-8").partition(ENTRIES)
+        found = re.findall(r"^(?:# )?([a-z_0-9]+) = ", head, re.MULTILINE)
+        own = [key for key, row in SETTINGS.items() if key == "preset" or belongs(preset, row)]
+        assert found == [key for key in own if SETTINGS[key].type != "entries"], path
+        found = set(re.findall(r"^\[\[([a-z]+)\]\]", entries, re.MULTILINE))
+        assert found == {key for key in own if SETTINGS[key].type == "entries"}, path
+
+
+def test_all_that_an_entry_can_say_stands_in_the_preset():
+    _, _, entries = presets()["stack"].read_text(encoding="utf-8").partition(ENTRIES)
+    told = re.split(r"^#   (\w+) +", entries.partition("\n\n")[0], flags=re.MULTILINE)
+    assert told[1::2] == list(KINDS)
+    for text, made in zip(told[2::2], KINDS.values(), strict=True):
+        values = dict(re.findall(r'(\w+) = ([\w.]+|"\w*"|\[\])', text))
+        defaults = [row for row in dataclasses.fields(made) if row.name != "name"]
+        assert list(values) == [row.name for row in defaults]
+        for row in defaults:
+            value = tomllib.loads(f"x = {values[row.name]}")["x"]
+            assert (tuple(value) if isinstance(value, list) else value) == row.default
 
 
 def test_option_beats_environment_beats_file_beats_preset(toml):
-    file = toml("[learner]\nbits = 20\nseed = 3\nl1 = 1e-6\n[schema]\nlabel = 'y'\n")
+    file = toml("[learner]\nbits = 20\nseed = 3\n[schema]\nlabel = 'y'\n[stack]\nprior = 3\n")
     config = resolve({"bits": 24}, file, ONLINESTACK_BITS="22", ONLINESTACK_SEED="4")
-    assert (config["bits"], config["seed"], config["l1"], config["label"]) == (24, 4, 1e-6, "y")
-    assert config["power_t"] == 0.5
+    assert (config["bits"], config["seed"], config["prior"], config["label"]) == (24, 4, 3.0, "y")
+    assert config["preset"] == "stack"
+    assert config["fields"] == 40
     assert config.given == {
         "bits": "--bits",
         "seed": "ONLINESTACK_SEED",
-        "l1": file,
-        "label": file,
+        "prior": f"stack.prior in {file}",
+        "label": f"schema.label in {file}",
     }
 
 
@@ -65,6 +86,18 @@ def test_the_environment_may_name_the_file(toml):
         ("[log]\njson = 1", "must be true or false"),
         ("x =", "is not TOML"),
         ("preset = 'liner'", "unknown preset 'liner', did you mean 'linear'"),
+        ("[member]\nname = 'a'", r"member in .* must be a list of tables, .*\[\[member\]\]"),
+        ("[[memer]]\nname = 'a'", "unknown key 'memer' in .*, did you mean 'member'"),
+        ("[[member]]\nname = 'a'\nread = 'f'", "toml: unknown key 'read' in member a, did you"),
+        ("[[member]]\nname = 'a'\nkind = 'tree'", "kind='tree' of member a .* mean 'trees'"),
+        ("[[member]]\nname = 'a'\nbits = 40", "bits of 'a' is out of range: 40; give a number"),
+        ("[[stacker]]\nname = 'a'\nkind = 'trees'", "kind='trees' of stacker a is unknown"),
+        ("[[stacker]]\nreads = 's'", "stacker 1 has no name"),
+        ("[stack]\nhalf_lives = [1, 'x']", "stack.half_lives in .* must be a list of numbers"),
+        ("[stack]\nwindow = 1", r"unknown key 'window' in \[stack\] of .*, did you mean 'window_"),
+        ("[learner]\nl1 = 0.1", "learner.l1 in .* linear preset: add --preset linear, or give it"),
+        ("[learner]\noaa = 3", "learner.oaa in .* belongs to the linear preset: add .* linear$"),
+        ("preset = 'linear'\n[stack]\nprior = 1", "stack.prior in .* not to linear: leave one"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(toml, text, sentence):
@@ -87,12 +120,14 @@ def test_a_file_that_is_no_text(tmp_path):
 def test_environment_values_are_read_by_type():
     config = resolve(
         ONLINESTACK_CATEGORICAL="a, b",
-        ONLINESTACK_CONSTANT="no",
-        ONLINESTACK_L2="1e-3",
+        ONLINESTACK_BACKGROUND="no",
+        ONLINESTACK_SHARE="1e-3",
+        ONLINESTACK_HALF_LIVES="4, 1e3, inf",
         ONLINESTACK_POSITIVE="1",
     )
     assert config["categorical"] == ["a", "b"]
-    assert (config["constant"], config["l2"], config["positive"]) == (False, 1e-3, "1")
+    assert config["half_lives"] == [4.0, 1000.0, math.inf]
+    assert (config["background"], config["share"], config["positive"]) == (False, 1e-3, "1")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +136,9 @@ def test_environment_values_are_read_by_type():
         ("ONLINESTACK_BITS", "many", "ONLINESTACK_BITS must be a whole number, not 'many'"),
         ("ONLINESTACK_JSON", "perhaps", "must be true or false"),
         ("ONLINESTACK_LABLE", "y", "did you mean ONLINESTACK_LABEL"),
+        ("ONLINESTACK_MEMBER", "f", r"write \[\[member\]\] in a TOML file"),
+        ("ONLINESTACK_HALF_LIVES", "4,x", "ONLINESTACK_HALF_LIVES must be a list of numbers"),
+        ("ONLINESTACK_L1", "1", "ONLINESTACK_L1 belongs to the linear preset"),
     ],
 )
 def test_a_wrong_variable_is_one_sentence(name, value, sentence):
@@ -121,10 +159,17 @@ VALUES = {
     "flag": st.booleans(),
     "entries": st.lists(
         st.fixed_dictionaries(
-            {"name": st.text(st.characters(codec="utf-8"))},
-            optional={"bits": st.integers(1, 30), "interactions": st.lists(st.just("ff"))},
+            {"name": st.text(st.characters(codec="utf-8"), min_size=1)},
+            optional={
+                "bits": st.integers(0, 32),
+                "interactions": st.lists(st.just("ff")),
+                "learning_rate": st.floats(0, 1e30),
+                "kind": st.just("linear"),
+                "constant": st.booleans(),
+            },
         ),
         max_size=3,
+        unique_by=lambda entry: entry["name"],
     ),
 }
 

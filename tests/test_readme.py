@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import onlinestack
+from onlinestack.config import Config
+from onlinestack.io.schema import Schema
+from onlinestack.opening import new_learner
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,12 +55,27 @@ def test_example_in_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert example
-    text = example[1].replace("LinearLearner()", "LinearLearner(bits=12)")
+    # The whole stack runs for the table already.
+    small = "OnlineStacker(members=({'name': 'f'},), stackers=({'name': 's', 'reads': 's'},))"
+    text = example[1].replace("OnlineStacker()", small)
+    assert text != example[1]
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, timeout=240
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def test_the_stack_shown_is_one(tmp_path: Path) -> None:
+    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert shown
+    path = tmp_path / "mine.toml"
+    path.write_text(shown[1])
+    config = Config.resolve({"paths": ["streams/clicks.parquet"]}, file=str(path), environment={})
+    assert [entry["name"] for entry in config["member"]][2] == "what pairs leave over"
+    learner = new_learner(config, Schema(label="click"))
+    assert list(learner.weights())[:3] == [entry["name"] for entry in config["member"]]
+    assert list(learner.weights())[-1] == "mean"
 
 
 def test_commands_shown_are_commands() -> None:

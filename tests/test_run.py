@@ -27,12 +27,16 @@ class Listener:
 
     def __init__(self):
         self.checkpoints, self.notes, self.result, self.ended = [], [], None, False
+        self.generations = []
 
     def tick(self, run):
         pass
 
     def checkpoint(self, scores):
         self.checkpoints.append(dict(scores))
+
+    def generation(self, event):
+        self.generations.append({k: v for k, v in event.items() if k != "seconds"})
 
     def summary(self, scores):
         self.result = dict(scores)
@@ -45,11 +49,16 @@ class Listener:
         self.ended = True
 
 
-def go(*paths, learning=True, **options):
-    options = {"label": "click", "bits": 10, **options} if learning else options
+def go(*paths, learning=True, file=None, **options):
+    """Run with the linear learner, unless a file or a model says what with."""
+    if learning:
+        options = {"label": "click", "bits": 10, **options}
+        if file is None and not (options.get("load") or options.get("resume")):
+            options = {"preset": "linear", **options}
     if paths:
         options["paths"] = [str(path) for path in paths]
-    config = Config.resolve({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
+    config = Config.resolve(options, file=file and str(file))
     listener = Listener()
     code = Run(config, listener, learning=learning).go()
     assert listener.ended
@@ -152,6 +161,126 @@ def test_a_resumed_run_equals_the_unbroken_one(tmp_path, monkeypatch, seed, sink
     assert {name: Path(name).read_bytes() for name in outputs} == expected
     assert untimed(heard.result) == untimed(unbroken.result)
     assert [untimed(c) for c in checkpoints] == [untimed(c) for c in unbroken.checkpoints]
+
+
+STACK = """
+[learner]
+bits = 10
+[stack]
+train_first = 60
+train_every = 80
+train_lag = 30
+window_rows = 150
+half_lives = [8.0, inf]
+random_bits = 128
+
+[[member]]
+name = "fields"
+[[member]]
+name = "trees"
+kind = "trees"
+rounds = 6
+depth = 3
+min_child_weight = 1.0
+leaves = true
+[[member]]
+name = "trees on fields"
+kind = "trees"
+rounds = 6
+depth = 3
+base = "fields"
+[[member]]
+name = "leaves"
+reads = "fl"
+[[member]]
+name = "bits"
+kind = "bits"
+[[member]]
+name = "pairs"
+kind = "factorisation"
+[[stacker]]
+name = "scores"
+reads = "s"
+interactions = ["fs"]
+constant = false
+"""
+"""Every kind of expert, small enough for tests."""
+
+
+@pytest.fixture
+def stack(tmp_path):
+    path = tmp_path / "stack.toml"
+    path.write_text(STACK)
+    return path
+
+
+@pytest.mark.parametrize("name", ["clicks.csv", "x.vw"])
+def test_a_resumed_stack_equals_the_unbroken_one(tmp_path, monkeypatch, stack, name):
+    """Three stops, some of them while trees are trained: the swap comes at the same record."""
+    log = write(tmp_path / name) if name == "clicks.csv" else write_as(tmp_path / name, 300)
+    options = {"bits": None, "file": stack, "predictions": "p.csv", "save": "model"}
+    if name == "x.vw":
+        options["label"] = None
+    for folder in ("unbroken", "broken"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "unbroken")
+    _, unbroken = go(log, **options)
+    expected = {file: Path(file).read_bytes() for file in ("p.csv", "model")}
+    assert len(unbroken.generations) >= 4
+    assert unbroken.result["generations"] >= 1
+    monkeypatch.chdir(tmp_path / "broken")
+    _, heard = go(log, **options, limit=75)
+    checkpoints, generations = heard.checkpoints, heard.generations
+    pending = 0
+    for stop in (105, 180, None):
+        parts = snapshot.load("model")[1]["learner"]["engine"]["parts"]
+        trees = [part for key, part in parts.items() if key.startswith("score:trees")]
+        pending += all(part["pending"] is not None for part in trees)
+        _, heard = go(resume="model", limit=stop, label=None, bits=None)
+        checkpoints += heard.checkpoints
+        generations += heard.generations
+    assert {file: Path(file).read_bytes() for file in expected} == expected
+    assert pending >= 2, "no stop was in the middle of a training"
+    assert generations == unbroken.generations
+    assert [untimed(c) for c in checkpoints] == [untimed(c) for c in unbroken.checkpoints]
+    assert untimed(heard.result) == untimed(unbroken.result)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_the_size_of_batches_shows_nowhere_in_a_stack(clicks, tmp_path, monkeypatch, stack, size):
+    def outcome():
+        options = {"bits": None, "file": stack, "predictions": tmp_path / "p.csv"}
+        _, heard = go(clicks, save=tmp_path / "m", **options)
+        return (
+            [untimed(c) for c in heard.checkpoints],
+            heard.generations,
+            untimed(heard.result),
+            (tmp_path / "p.csv").read_bytes(),
+            (tmp_path / "m").read_bytes(),
+        )
+
+    whole = outcome()
+    smaller = functools.partial(opening.open_source, batch_size=size)
+    monkeypatch.setattr(opening, "open_source", smaller)
+    assert outcome() == whole
+
+
+def test_a_stack_made_in_python_goes_on_in_a_run(clicks, tmp_path, stack):
+    from onlinestack import OnlineStacker, load, open_source, save
+
+    source = open_source(clicks, label="click")
+    model = OnlineStacker(members=({"name": "only", "learning_rate": 2.0},), bits=10)
+    model.start(source.schema)
+    for batch in source:
+        model.progress(batch)
+    save(model, tmp_path / "m")
+    _, heard = go(clicks, load=tmp_path / "m")
+    assert list(heard.result["experts"])[:2] == ["only", "s 2"]
+    go(clicks, load=tmp_path / "m", save=tmp_path / "n")
+    assert load(tmp_path / "n").learned == 2 * model.learned
+    stack.write_text('[[member]]\nname = "two"\n')
+    with pytest.raises(SnapshotError, match="made with the members only, not two: leave out mem"):
+        go(clicks, load=tmp_path / "m", file=stack)
 
 
 def write_as(path, n=400):
@@ -342,7 +471,7 @@ def test_a_model_saved_in_python_can_be_loaded_but_not_resumed(clicks, tmp_path)
     for batch in source:
         model.progress(batch)
     save(model, tmp_path / "m")
-    assert go(clicks, load=tmp_path / "m", preset="linear")[0] == 0
+    assert go(clicks, load=tmp_path / "m")[0] == 0
     with pytest.raises(SnapshotError, match="no run saved"):
         go(clicks, resume=tmp_path / "m")
 
@@ -374,6 +503,8 @@ def test_labels_must_be_named_and_settings_in_range(clicks):
     for wrong in ({"bits": 99}, {"loss": "logstic"}, {"predictions": "p.xls"}):
         with pytest.raises(ConfigError):
             go(clicks, **wrong)
+    with pytest.raises(ConfigError, match="bits is out of range: 99"):
+        go(clicks, preset="stack", bits=99)
 
 
 # Real processes: signals, pipes, crashes.
@@ -402,12 +533,14 @@ def wait_for(condition, seconds=60):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "code", "more"),
+    [(signal.SIGTERM, 143, ("--preset", "linear")), (signal.SIGINT, 130, ())],
+    ids=["term", "int of a stack"],
 )
-def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code):
+def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code, more):
     model = tmp_path / "m"
     options = ("--format", "csv", "--label", "click", "-p", "-", "-f", model, "--quiet")
-    process = start("learn", "-", *options)
+    process = start("learn", "-", *options, *more)
     with process:
         text = list(lines(20, bad=0))
         process.stdin.write("\n".join(text) + "\n")
@@ -422,9 +555,11 @@ def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code):
     assert snapshot.load(model)[1]["counts"]["read"] == 20
 
 
-def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path):
-    clicks = write(tmp_path / "a.csv", 3000)
-    options = ("--label", "click", "-b", "12", "--quiet", "-p", "p.csv", "--rejects", "bad.jsonl")
+@pytest.mark.parametrize("preset", ["linear", "stack"])
+def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path, stack, preset):
+    clicks = write(tmp_path / "a.csv", 3000 if preset == "linear" else 600)
+    options = ("--label", "click", "--quiet", "-p", "p.csv", "--rejects", "bad.jsonl")
+    options += ("-b", "12", "--preset", "linear") if preset == "linear" else ("--config", stack)
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     here = tmp_path / "whole"
@@ -432,7 +567,7 @@ def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path):
     there = tmp_path / "killed"
     source = (clicks,)
     reached = 0
-    for seed in range(4):
+    for seed in range(3 if preset == "linear" else 2):
         process = start("learn", *source, *options, "-f", "m", "--save-every", 1, cwd=there)
         model, before = there / "m", time.monotonic()
         first = model.stat().st_mtime_ns if model.exists() else 0
@@ -452,6 +587,7 @@ def test_a_killed_run_leaves_a_whole_snapshot_to_resume(tmp_path):
 def test_a_pipe_that_is_sent_again_can_be_resumed(tmp_path):
     clicks = write(tmp_path / "a.csv", 200)
     options = ("--label", "click", "--quiet", "--rejects", "bad", "-p", "p.csv")
+    options += ("--preset", "linear")
     outputs = []
     for limits in ([200], [77, 150, 200]):
         for i, limit in enumerate(limits):
@@ -465,7 +601,8 @@ def test_a_pipe_that_is_sent_again_can_be_resumed(tmp_path):
 
 def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path):
     clicks = write(tmp_path / "a.csv", 20000, bad=0)
-    process = start("learn", clicks, "--label", "click", "-p", "-", "--quiet")
+    options = ("--label", "click", "-p", "-", "--quiet", "--preset", "linear")
+    process = start("learn", clicks, *options)
     with process:
         assert process.stdout.readline() == "row,label,p\n"
         process.stdout.close()

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from onlinestack import open_source
-from onlinestack.progressive import records
+from onlinestack.progressive import progressive_validate, records
 from onlinestack.stacker import OnlineStacker
 
 N = 3000
@@ -298,3 +298,17 @@ def test_vw_text_with_many_values_a_namespace(tmp_path: Path) -> None:
     assert bound_holds(model)
     board = model.scoreboard
     assert board.whole("mixture")["log_loss"] < 0.8 * board.whole("constant")["log_loss"]
+
+
+def test_progressive_validation_tells_every_expert(
+    log: Path, whole: tuple[OnlineStacker, np.ndarray]
+) -> None:
+    *_, last = progressive_validate(open_source(log, **ROLES), OnlineStacker(**SMALL), name="all")
+    board = whole[0].scoreboard
+    assert board is not None
+    assert list(last.scores) == ["all", *board.names[1:]]
+    assert last.learned == whole[0].learned
+    for name, figures in last.scores.items():
+        assert figures == board.whole("mixture" if name == "all" else name)
+    assert last.log_loss == board.whole("mixture")["log_loss"]
+    assert f"log_loss {last.log_loss:.4f}" in str(last)
