@@ -240,7 +240,11 @@ def compare(
                 saved += saved_us(base, cell, variant.shares) * base["records"]
                 records += base["records"]
         if changes:
-            row = {"without": variant.name, "note": variant.note, "changes": changes}
+            row: dict[str, Any] = {
+                "without": variant.name,
+                "note": variant.note,
+                "changes": changes,
+            }
             row |= {"mean": statistics.mean(changes.values()), "us": saved / records}
             rows.append(row | {"median": statistics.median(changes.values())})
     rows.sort(key=lambda row: -row["mean"])
