@@ -9,34 +9,44 @@ backwards, and a ratio only compares runs of one round, so that a machine that s
 slows both sides. Files are read once before the clock starts. Our kernels are compiled before, in a
 cache folder of this bench's own; the time that takes is shown apart.
 
-Results go to ``results/speed.json`` and, as tables, between the markers of ``README.md``.
+Rows ``stack`` and ``stack_untrained`` are whole processes too, over fewer records of the same log:
+the default preset, and the same without its trees. ``budget`` is one more run of the default
+preset, from Python, that tells what each part takes.
+
+Results go to ``results/speed.json`` and ``speed_stack.json`` and, as tables, between the markers of
+``README.md``; those of rows that are not run stay.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
-import hashlib
-import importlib.metadata
-import json
-import os
-import platform
-import re
 import shlex
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-STREAMS = ROOT / "streams"
+import stack_speed
+from benchtools import (
+    BENCH,
+    Failure,
+    circumstances,
+    data_folder,
+    environment_of,
+    make_data,
+    measure,
+    our_command,
+    read_through,
+    save,
+    say,
+    spread,
+    write_table,
+)
+
 SUFFIXES = {"parquet": "snappy.parquet", "csv": "csv", "vw_text": "vw", "ours_vw": "vw", "vw": "vw"}
 TITLES = {
     "parquet": "onlinestack, Parquet",
@@ -47,18 +57,7 @@ TITLES = {
 }
 # section "speed" of the design: what the median ratio must reach
 TARGETS = {"parquet": 3.0, "csv": 1.7, "vw_text": 1.0, "ours_vw": 1.0}
-PACKAGES = ("onlinestack", "vowpalwabbit", "numpy", "numba", "pyarrow")
-
-
-class Failure(Exception):
-    """A run went wrong; the message says which and how."""
-
-
-def our_command() -> list[str]:
-    script = Path(sys.executable).with_name("onlinestack")
-    if script.exists():
-        return [str(script)]
-    return [sys.executable, "-c", "import sys; from onlinestack.cli import main; sys.exit(main())"]
+ROWS = ("vw", "parquet", "csv", "vw_text", "ours_vw", *stack_speed.TITLES)
 
 
 def command(row: str, file: Path, bits: int, ours: Sequence[str]) -> list[str]:
@@ -73,117 +72,11 @@ def command(row: str, file: Path, bits: int, ours: Sequence[str]) -> list[str]:
     return [*ours, "learn", str(file), *label, *options]
 
 
-def measure(arguments: Sequence[str], environment: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Run one process; wall and CPU seconds, peak resident MB, and what it said of its loss."""
-    out_path, error_path = folder / "stdout", folder / "stderr"
-    with out_path.open("wb") as out, error_path.open("wb") as error:
-        began = time.perf_counter()
-        process = subprocess.Popen(arguments, stdout=out, stderr=error, env=environment)
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    said = out_path.read_text(errors="replace")
-    complaint = error_path.read_text(errors="replace")
-    if process.returncode:
-        raise Failure(
-            f"exit code {process.returncode} from: {shlex.join(arguments)}\n{complaint[-2000:]}"
-        )
-    return {
-        "wall": wall,
-        "cpu": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / 1024,
-        **outcome(said, complaint),
-    }
-
-
-def outcome(said: str, complaint: str) -> dict[str, Any]:
-    """Find records and log-loss in the summary of either learner."""
-    for line in reversed(said.splitlines()):
-        with contextlib.suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict) and event.get("event") == "summary":
-                return {"records": event["learned"], "log_loss": event["log_loss"]}
-    loss = re.search(r"average loss = ([0-9.]+)", complaint + said)
-    count = re.search(r"number of examples = (\d+)", complaint + said)
-    return {
-        "records": int(count[1]) if count else None,
-        "log_loss": float(loss[1]) if loss else None,
-    }
-
-
-def make_data(folder: Path, records: int, seed: int, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Generate the log once; files of an earlier run of the same generator are used again."""
-    sources = [*sorted(STREAMS.glob("clicklog*.py")), STREAMS / "layouts" / "criteo.toml"]
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
-    stem = f"criteo-{records}-seed{seed}-{version}"
-    files = {suffix: folder / f"{stem}.{suffix}" for suffix in dict.fromkeys(suffixes)}
-    lacking = {s: folder / f"unfinished-{stem}.{s}" for s, f in files.items() if not f.exists()}
-    if lacking:
-        say(f"generating {records:,} records")
-        script = [sys.executable, str(STREAMS / "clicklog.py"), "--layout", "criteo"]
-        out = ["--out", *map(str, lacking.values())]
-        arguments = [*script, "--records", str(records), "--seed", str(seed), *out]
-        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
-        for suffix, path in lacking.items():
-            path.replace(files[suffix])
-    return files
-
-
-def read_through(paths: Sequence[Path]) -> None:
-    """Bring files into the system's cache, so that no run pays for the disk."""
-    for path in paths:
-        with path.open("rb") as file:
-            while file.read(1 << 24):
-                pass
-
-
-def machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        model = names[0] if names else model
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": model, "cores": cores, "system": platform.system(), "versions": versions}
-
-
-def commit() -> str | None:
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        asked = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    return None
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
-
-
-@contextlib.contextmanager
-def data_folder(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        yield given
-        return
-    with tempfile.TemporaryDirectory(prefix="onlinestack-bench-") as made:
-        yield Path(made)
-
-
-def bench(args: argparse.Namespace, folder: Path, scratch: Path) -> dict[str, Any]:
-    rows: list[str] = args.rows
+def bench(
+    args: argparse.Namespace, rows: Sequence[str], folder: Path, scratch: Path
+) -> dict[str, Any]:
     ours = shlex.split(args.command) if args.command else our_command()
-    environment = {**os.environ, "ONLINESTACK_CACHE": str(scratch / "kernels")}
-    # an installed package has its bytecode; so has whatever is measured here
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part
-    )
+    environment = environment_of(scratch / "kernels")
 
     def run(row: str, file: Path) -> dict[str, Any]:
         return measure(command(row, file, args.bits, ours), environment, scratch)
@@ -193,9 +86,7 @@ def bench(args: argparse.Namespace, folder: Path, scratch: Path) -> dict[str, An
     files = make_data(folder, args.records, args.seed, suffixes)
     read_through(list(files.values()))
     result: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(),
+        **circumstances(),
         "records": args.records,
         "seed": args.seed,
         "bits": args.bits,
@@ -292,14 +183,11 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_table(readme: Path, text: str) -> None:
-    begin, end = "<!-- speed:begin -->", "<!-- speed:end -->"
-    old = readme.read_text(encoding="utf-8")
-    if begin not in old or end not in old:
-        raise Failure(f"{readme} has no {begin} and {end} to write the table between")
-    head, rest = old.split(begin, 1)
-    tail = rest.split(end, 1)[1]
-    readme.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+SECTIONS = (
+    ("speed", "speed.json", bench, table, TITLES),
+    ("stack", "speed_stack.json", stack_speed.bench, stack_speed.table, stack_speed.TITLES),
+)
+"""What stands between which markers, where its figures go, how they come about."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -309,16 +197,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bits", type=int, default=24, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--data", type=Path, help="folder that keeps the logs; default: a new one")
-    parser.add_argument(
-        "--rows",
-        default="vw,parquet,csv,vw_text,ours_vw",
-        help="which to run; default: %(default)s",
-    )
+    parser.add_argument("--rows", default=",".join(ROWS), help="which to run; default: %(default)s")
     parser.add_argument(
         "--memory",
         default="",
         metavar="N,N",
         help="also the peak memory over so many records, as in 1000000,10000000",
+    )
+    parser.add_argument(
+        "--stack-records", type=int, default=1_000_000, help="of its rows; default: %(default)s"
+    )
+    parser.add_argument("--stack-rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--stack-memory",
+        metavar="N,N",
+        help="its peak memory over so many records, too; default: a quarter of them",
     )
     parser.add_argument("--command", help="what to run in place of `onlinestack`")
     parser.add_argument(
@@ -327,15 +220,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--readme", type=Path, default=BENCH / "README.md", help="gets the table")
     args = parser.parse_args(arguments)
     args.rows = args.rows.split(",")
-    unknown = [row for row in args.rows if row not in TITLES]
+    unknown = [row for row in args.rows if row not in ROWS]
     if unknown:
-        parser.error(f"--rows names {unknown[0]!r}; choose from {', '.join(TITLES)}")
-    try:
-        args.memory = [int(text) for text in args.memory.split(",") if text]
-    except ValueError:
-        parser.error(f"--memory is {args.memory!r}; give numbers of records with commas between")
-    if args.records < 1 or args.rounds < 1:
-        parser.error("--records and --rounds must be above 0")
+        parser.error(f"--rows names {unknown[0]!r}; choose from {', '.join(ROWS)}")
+    if args.stack_memory is None:
+        args.stack_memory = str(max(1, args.stack_records // 4))
+    for key in ("memory", "stack_memory"):
+        given = getattr(args, key)
+        try:
+            setattr(args, key, [int(text) for text in given.split(",") if text])
+        except ValueError:
+            option = "--" + key.replace("_", "-")
+            parser.error(f"{option} is {given!r}; give numbers of records with commas between")
+    if min(args.records, args.rounds, args.stack_records, args.stack_rounds) < 1:
+        parser.error("numbers of records and rounds must be above 0")
     return args
 
 
@@ -344,18 +242,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scratch = Path(tempfile.mkdtemp(prefix="onlinestack-bench-"))
     try:
         with data_folder(args.data) as folder:
-            result = bench(args, folder, scratch)
-        args.results.mkdir(parents=True, exist_ok=True)
-        path = args.results / "speed.json"
-        path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        text = table(result)
-        write_table(args.readme, text)
-    except (Failure, OSError, subprocess.CalledProcessError) as error:
+            for name, file, measured, told, titles in SECTIONS:
+                rows = [row for row in args.rows if row in titles]
+                if not rows:
+                    continue
+                result = measured(args, rows, folder, scratch)
+                save(result, args.results / file)
+                text = told(result)
+                write_table(args.readme, text, name)
+                print(text, flush=True)
+    except (Failure, RuntimeError, OSError, subprocess.CalledProcessError) as error:
         say(f"speed.py: {error}")
         return 1
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    print(text)
     return 0
 
 

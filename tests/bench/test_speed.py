@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 pytest.importorskip("vowpalwabbit", reason="the other side of the comparison is not installed")
 
-SPEED = Path(__file__).parents[2] / "bench" / "speed.py"
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+
+import speed  # noqa: E402
+
 STUB = """
 import json, sys
 assert sys.argv[1] == "learn" and "--quiet" in sys.argv and "--json" in sys.argv
@@ -19,17 +20,8 @@ print(json.dumps({"event": "summary", "learned": lines, "log_loss": 0.5}))
 """
 
 
-@pytest.fixture(scope="module")
-def speed() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed", SPEED)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_bench_measures_both_sides_and_writes_its_table(
-    speed: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub = tmp_path / "stub.py"
     stub.write_text(STUB)
@@ -57,9 +49,7 @@ def test_bench_measures_both_sides_and_writes_its_table(
     assert written.count("| onlinestack, CSV |") == 2
 
 
-def test_bench_reports_a_run_that_fails(
-    speed: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bench_reports_a_run_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = f"{sys.executable} {tmp_path / 'nothing.py'}"
     arguments = ["--records", "10", "--rows", "csv", "--command", broken]
     assert speed.main([*arguments, "--results", str(tmp_path)]) == 1
