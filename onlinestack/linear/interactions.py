@@ -428,9 +428,11 @@ def sum_of_squares(
     """Return the sum of squares of all a record's features, by groups and their products.
 
     Plain gradient descent with the invariant update reads it. Namespaces left out of the linear
-    part count all the same. The rounding is that of sums by group, not of one long sum.
+    part count all the same. The rounding is that of sums by group, and of interactions summed
+    apart, not of one long sum.
     """
     total = ZERO
+    products = ZERO
     for g in range(names.shape[1]):
         c = names[row, g]
         if c != 0 and reads.used[c] == 1:
@@ -459,5 +461,5 @@ def sum_of_squares(
                 part = _combination_sum(value, start[row, g], stop[row, g], m, sums)
             product_sum = np.float32(product_sum * part)
             k += m
-        total = np.float32(total + product_sum)
-    return total
+        products = np.float32(products + product_sum)
+    return np.float32(total + products)
