@@ -33,6 +33,7 @@ CONSTANT = 11650396
 PRIME = np.uint64(16777619)
 LOW32 = np.uint64(0xFFFFFFFF)
 ZERO, ONE = np.float32(0), np.float32(1)
+HOLE = ord(":")
 
 
 class Reads(NamedTuple):
@@ -89,9 +90,9 @@ def expand_wildcards(
 ) -> list[bytes]:
     """Replace ``:`` by the namespaces seen so far (printable ones), and normalise.
 
-    A single ``:`` is replaced in its place. Several come first, whatever their places, and the
-    letters that were written behind them; three or more fall from letter to letter where two
-    rise. So it is in Vowpal Wabbit, and the order decides about hashes.
+    Terms are normalised before, too: several ``:``, or a letter that is repeated, sort a term.
+    Then each ``:`` is replaced in its place; three or more fall from letter to letter where two
+    rise. So it is in Vowpal Wabbit, and the order decides about hashes and sums.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def expand_wildcards(
     """
     letters = sorted(letter for letter in set(seen) if 32 <= letter <= 126)
     out: list[bytes] = []
-    for term in interactions:
+    for term in normalise_interactions(interactions, leave_duplicates=leave_duplicates):
         holes = term.count(b":")
         if not holes:
             out.append(term)
@@ -112,12 +113,10 @@ def expand_wildcards(
             fills = product(letters, repeat=holes)
         else:
             fills = combinations_with_replacement(letters, holes)
+        rising = holes <= 2 or leave_duplicates
         for fill in fills:
-            if holes == 1:
-                out.append(term.replace(b":", bytes(fill)))
-                continue
-            rising = holes == 2 or leave_duplicates
-            out.append(bytes(fill if rising else fill[::-1]) + term.replace(b":", b""))
+            letters_left = iter(fill if rising else fill[::-1])
+            out.append(bytes(next(letters_left) if c == HOLE else c for c in term))
     return normalise_interactions(out, leave_duplicates=leave_duplicates)
 
 
@@ -429,9 +428,11 @@ def sum_of_squares(
     """Return the sum of squares of all a record's features, by groups and their products.
 
     Plain gradient descent with the invariant update reads it. Namespaces left out of the linear
-    part count all the same. The rounding is that of sums by group, not of one long sum.
+    part count all the same. The rounding is that of sums by group, and of interactions summed
+    apart, not of one long sum.
     """
     total = ZERO
+    products = ZERO
     for g in range(names.shape[1]):
         c = names[row, g]
         if c != 0 and reads.used[c] == 1:
@@ -460,5 +461,5 @@ def sum_of_squares(
                 part = _combination_sum(value, start[row, g], stop[row, g], m, sums)
             product_sum = np.float32(product_sum * part)
             k += m
-        total = np.float32(total + product_sum)
-    return total
+        products = np.float32(products + product_sum)
+    return np.float32(total + products)

@@ -193,7 +193,11 @@ def derivative(loss: Any, p: Any, y: Any, low: Any, high: Any) -> Any:
         return np.float32(exp32(min(max(p, -EXP_LIMIT), EXP_LIMIT)) - y)
     x = p
     if code != CLASSIC:
-        x = min(max(p, low), high)
+        # One bound or the other: a range may be given whose ends are the wrong way round.
+        if p < low:
+            x = low
+        elif p > high:
+            x = high
     slope = np.float32(TWO * np.float32(x - y))
     if code == EXPECTILE:
         slope = np.float32(slope * _expectile_rate(loss, p, y))

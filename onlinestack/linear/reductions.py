@@ -270,7 +270,13 @@ def _elect(votes: Any) -> Any:
     """Return the majority of votes, or else one of the most frequent, as Vowpal Wabbit does.
 
     A candidate is found by counting up for itself and down for others; only where more than two
-    different votes were seen is it checked, and others tried in order of size.
+    different votes were seen is it checked, and others tried in order of size. The largest vote
+    is never tried: it ends the list, and only a change of votes ends a run of equal ones.
+
+    Examples
+    --------
+    >>> _elect(np.array([1, 50, -1, 50, 0])), _elect(np.array([1, 2, -1, 1, 0]))
+    (0, 1)
     """
     n = len(votes)
     count = 0
@@ -300,8 +306,8 @@ def _elect(votes: Any) -> Any:
                 votes[j - 1], votes[j] = votes[j], votes[j - 1]
     most = 1
     run = 1
-    for i in range(1, n + 1):
-        if i < n and votes[i] == votes[i - 1]:
+    for i in range(1, n):
+        if votes[i] == votes[i - 1]:
             run += 1
             continue
         if run > most:
