@@ -107,7 +107,7 @@ class Trees:
     rounds: int = 60
     subsample: float = 0.8
     colsample: float = 0.3
-    min_child_weight: float = 10.0
+    min_child_weight: float = 40.0
     early_stopping: int = 0
 
 
@@ -206,8 +206,8 @@ class Recipe:
     bits: int = 18
     fields: int = 40
     columns: int = 300
-    half_lives: tuple[float, ...] = (4.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
-    prior: float = 10.0
+    half_lives: tuple[float, ...] = (2.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
+    prior: float = 3.0
     random_bits: int = 1024
     share: float = 1e-4
     largest_weight: float = 1.0
@@ -216,8 +216,8 @@ class Recipe:
     train_first: int = 1000
     train_every: int = 20_000
     train_lag: int = 4096
-    train_columns: int = 0
-    train_threads: int = 1
+    train_columns: int = 64
+    train_threads: int = 2
     max_bin: int = 64
     background: bool = True
     seed: int = 0
