@@ -219,8 +219,8 @@ class Config:
     Examples
     --------
     >>> config = Config.resolve({"bits": 24}, environment={"ONLINESTACK_LABEL": "click"})
-    >>> config["bits"], config["label"], config["power_t"]
-    (24, 'click', 0.5)
+    >>> config["bits"], config["label"], config["preset"]
+    (24, 'click', 'stack')
     >>> config.given
     {'label': 'ONLINESTACK_LABEL', 'bits': '--bits'}
     """
