@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from onlinestack import OnlineStacker, recipe
 from onlinestack.recipe import Linear, Recipe, RecipeError, Trees, entries_of, table_of
 
 
@@ -70,3 +75,14 @@ def test_entries_that_do_not_go_together_are_refused(
 def test_leaves_may_be_read_where_there_are_some() -> None:
     recipe = Recipe((Trees("t", leaves=True), Linear("a", reads="l")), ())
     assert [entry.name for entry in recipe.trees] == ["t"]
+
+
+def test_the_preset_and_python_have_the_same_defaults() -> None:
+    path = Path(recipe.__file__).parent / "presets" / "stack.toml"
+    preset = tomllib.loads(path.read_text(encoding="utf-8"))
+    parameters = inspect.signature(OnlineStacker).parameters
+    own = {name: parameters[name].default for name in preset["stack"]}
+    assert {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()} == preset["stack"]
+    made, fields = OnlineStacker().recipe(), dataclasses.fields(Recipe)
+    plain = Recipe(made.members, made.stackers)
+    assert [getattr(made, f.name) for f in fields] == [getattr(plain, f.name) for f in fields]
