@@ -87,7 +87,7 @@ def test_the_environment_may_name_the_file(toml):
         ("x =", "is not TOML"),
         ("preset = 'liner'", "unknown preset 'liner', did you mean 'linear'"),
         ("[member]\nname = 'a'", r"member in .* must be a list of tables, .*\[\[member\]\]"),
-        ("[[memer]]\nname = 'a'", "unknown key 'memer' in .*, did you mean 'member'"),
+        ("[[membre]]\nname = 'a'", "unknown key 'membre' in .*, did you mean 'member'"),
         ("[[member]]\nname = 'a'\nread = 'f'", "toml: unknown key 'read' in member a, did you"),
         ("[[member]]\nname = 'a'\nkind = 'tree'", "kind='tree' of member a .* mean 'trees'"),
         ("[[member]]\nname = 'a'\nbits = 40", "bits of 'a' is out of range: 40; give a number"),
