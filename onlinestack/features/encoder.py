@@ -209,7 +209,7 @@ class Encoder:
     --------
     >>> encoder = Encoder()
     >>> x = {"site": "news", "price": 3.5}
-    >>> encoder.meet(x)
+    >>> _ = encoder.meet(x)
     >>> one = encoder.encode_one(x)
     >>> [int(i) for i in one.index] == [
     ...     uniform_hash(np.float64(2.0).tobytes(), field_seed("price")),

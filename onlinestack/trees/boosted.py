@@ -16,7 +16,6 @@ References
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -503,9 +502,6 @@ def _batches(tables: list[NDArray[np.float32]], columns: NDArray[np.int32]) -> A
 @contextmanager
 def _training(rows: int) -> Iterator[None]:
     """Tell what went wrong in one sentence; what is no failure of training passes through."""
-    # Read when XGBoost's OpenMP is loaded: threads that wait for each other are to sleep. By
-    # default they spin, and where other work needs the processors a training takes twice as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import xgboost
 
     try:
