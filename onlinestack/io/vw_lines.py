@@ -65,7 +65,7 @@ def _plain(text: Any, seed: int, every: int, redefine: Any, mode: int, names: in
         found, odd = _plain_blocks(text, data, bar, stop, (seed, every, redefine))
         more = 0
         for kind, _ in odd:
-            more |= BAD_FEATURE if kind in ("feature", "line", "value") else BAD_BLOCK
+            more |= BAD_FEATURE if kind in ("feature", "value") else BAD_BLOCK
         out.label[records] = label
         out.weight[records] = weight
         out.initial[records] = initial
@@ -124,7 +124,7 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
                     odd.append(("space", at))
                 at += used
         elif at < stop and data[at] == 58:
-            return found, [*odd, ("block", at), ("line", at)]
+            return found, [*odd, ("block", at)]
         else:
             letter = 32
             base = np.uint32(0) if seed == 0 else murmur(text, at, at, np.uint32(seed))
@@ -163,7 +163,7 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
             if value != 0:
                 found.setdefault(letter, []).append((index, value, (*space, *name, *word)))
         if at < stop and data[at] not in b"|\r":
-            odd += [("feature", at), ("line", at)]
+            odd.append(("feature", at))
     return found, odd
 
 
@@ -181,14 +181,14 @@ def odd_places(text: Any, bar: int, stop: int) -> list[tuple[str, int]]:
 
     Returns
     -------
-    Kinds and places in order: ``"block"``, a name was expected; ``"multiplier"``, the line ends
-    with a multiplier; ``"space"`` and ``"value"``, a multiplier or value is not a number;
-    ``"feature"`` and ``"line"``, the rest of the line is dropped.
+    Kinds and places in order: ``"multiplier"``, the line ends with a multiplier; ``"space"`` and
+    ``"value"``, a multiplier or value is not a number; ``"block"`` and ``"feature"``, the rest of
+    the line is dropped, because it goes on as neither does.
 
     Examples
     --------
     >>> odd_places(np.frombuffer(bytearray(b"|f a:nan b:1:2\n"), np.uint8), 0, 14)
-    [('value', 5), ('feature', 12), ('line', 12)]
+    [('value', 5), ('feature', 12)]
     """
     as_written = np.arange(256, dtype=np.uint8)
     return list(_plain_blocks(text, bytes(text), bar, stop, (0, 1, as_written))[1])

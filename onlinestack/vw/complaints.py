@@ -18,7 +18,6 @@ __all__ = ["about_class_labels", "about_importance", "about_line"]
 _EXPECTED = {
     "block": "'|',String,space, or EOL expected after",
     "feature": "'|',space, or EOL expected after",
-    "line": "'|' or EOL expected after",
     "multiplier": "Float expected after",
 }
 _NAN = {"space": ("namespace", 1), "value": ("feature", 0)}
@@ -67,6 +66,8 @@ def about_line(line: bytes, number: int, flags: int, classes: bool) -> Iterator[
         else:
             said = b'[warning] malformed example! %s : "%s"'
             yield said % (_EXPECTED[kind].encode(), line[bar:at]) + where
+            if kind != "multiplier":
+                yield said % (b"'|' or EOL expected after", line[bar:at]) + where
 
 
 def about_importance(weight: np.float32) -> bytes:
