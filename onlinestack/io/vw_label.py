@@ -10,10 +10,32 @@ from onlinestack.io.vw_arrays import BAD_LABEL, BAD_NUMBER, FATAL
 from onlinestack.io.vw_float import read_float
 from onlinestack.kernel import kernel
 
-__all__ = ["MULTICLASS", "SIMPLE", "read_label"]
+__all__ = ["MULTICLASS", "SIMPLE", "pieces_of", "read_label"]
 
 SIMPLE = 0
 MULTICLASS = 1
+
+
+def pieces_of(data: bytes, start: int, stop: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Return the extents of a label part's words without the tag, and that of the tag.
+
+    Examples
+    --------
+    >>> pieces_of(b"0.5 2 'a|f", 0, 8)
+    ([(0, 3), (4, 5)], (7, 8))
+    """
+    tab = data.find(b"\t", start, stop)
+    start = start if tab < 0 else tab + 1
+    pieces: list[tuple[int, int]] = []
+    for piece in data[start:stop].split(b" "):
+        if piece:
+            pieces.append((start, start + len(piece)))
+        start += len(piece) + 1
+    tag = (0, 0)
+    if pieces and (pieces[-1][1] == stop or data[pieces[-1][0]] == 39):
+        first, last = pieces.pop()
+        tag = (first + (data[first] == 39), last)
+    return pieces, tag
 
 
 def _plain(text: Any, start: int, stop: int, mode: int) -> Any:
@@ -40,17 +62,7 @@ def _plain(text: Any, start: int, stop: int, mode: int) -> Any:
     [0.5, 2.0, 0.0, 7.0, 8.0, 0.0]
     """
     data = bytes(text)
-    tab = data.find(b"\t", start, stop)
-    start = start if tab < 0 else tab + 1
-    pieces: list[tuple[int, int]] = []
-    for piece in data[start:stop].split(b" "):
-        if piece:
-            pieces.append((start, start + len(piece)))
-        start += len(piece) + 1
-    tag = (0, 0)
-    if pieces and (pieces[-1][1] == stop or data[pieces[-1][0]] == 39):
-        first, last = pieces.pop()
-        tag = (first + (data[first] == 39), last)
+    pieces, tag = pieces_of(data, start, stop)
     flags = 0
     known = [np.float32(np.nan), np.float32(1), np.float32(0)]
     if len(pieces) > (3 if mode == SIMPLE else 2):

@@ -13,7 +13,7 @@ from onlinestack.io.vw_label import read_label
 from onlinestack.kernel import array_at, kernel
 from onlinestack.murmur import murmur, vw_hash
 
-__all__ = ["parse_at", "parse_lines"]
+__all__ = ["odd_places", "parse_at", "parse_lines"]
 
 _MARK = np.zeros(256, np.uint8)
 _MARK[[9, 10, 13, 32, 58, 124]] = 1
@@ -62,7 +62,10 @@ def _plain(text: Any, seed: int, every: int, redefine: Any, mode: int, names: in
         bar = data.find(b"|", start, stop)
         bar = stop if bar < 0 else bar
         label, weight, initial, tag_start, tag_stop, flags = read_label(text, start, bar, mode)
-        found, more = _plain_blocks(text, data, bar, stop, (seed, every, redefine))
+        found, odd = _plain_blocks(text, data, bar, stop, (seed, every, redefine))
+        more = 0
+        for kind, _ in odd:
+            more |= BAD_FEATURE if kind in ("feature", "value") else BAD_BLOCK
         out.label[records] = label
         out.weight[records] = weight
         out.initial[records] = initial
@@ -88,7 +91,7 @@ def _plain(text: Any, seed: int, every: int, redefine: Any, mode: int, names: in
 
 
 def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
-    """Read the blocks from a bar on: features by letter in order of appearance, and flags."""
+    """Read the blocks from a bar on: features by letter in order of appearance, and what is odd."""
     seed, every, redefine = how
 
     def hashed(start: int, stop: int, seed: Any) -> Any:
@@ -101,7 +104,7 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
         return at
 
     found: dict[int, list[Any]] = {}
-    flags = 0
+    odd: list[tuple[str, int]] = []
     while at < stop and data[at] == 124:
         at += 1
         counted, multiplier = 0, np.float32(1)
@@ -115,13 +118,13 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
                 value, used = read_float(text, at, stop)
                 multiplier = np.float32(value)
                 if at + used >= stop:
-                    flags |= BAD_BLOCK
+                    odd.append(("multiplier", at))
                 if np.isnan(multiplier):
                     multiplier = np.float32(1)
-                    flags |= BAD_BLOCK
+                    odd.append(("space", at))
                 at += used
         elif at < stop and data[at] == 58:
-            return found, flags | BAD_BLOCK
+            return found, [*odd, ("block", at)]
         else:
             letter = 32
             base = np.uint32(0) if seed == 0 else murmur(text, at, at, np.uint32(seed))
@@ -139,7 +142,7 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
                 if used:
                     if np.isnan(number):
                         number = 0
-                        flags |= BAD_FEATURE
+                        odd.append(("value", at - used))
                     with np.errstate(all="ignore"):
                         value = multiplier * np.float32(number)
                 else:
@@ -160,8 +163,35 @@ def _plain_blocks(text: Any, data: bytes, at: int, stop: int, how: Any) -> Any:
             if value != 0:
                 found.setdefault(letter, []).append((index, value, (*space, *name, *word)))
         if at < stop and data[at] not in b"|\r":
-            flags |= BAD_FEATURE
-    return found, flags
+            odd.append(("feature", at))
+    return found, odd
+
+
+def odd_places(text: Any, bar: int, stop: int) -> list[tuple[str, int]]:
+    r"""Return what is malformed in the features of a line, and where.
+
+    It is for the few lines about which something is to be said.
+
+    Parameters
+    ----------
+    text
+        ``uint8[size]``: the line, ended by LF.
+    bar, stop
+        Where its first bar is, and where it ends.
+
+    Returns
+    -------
+    Kinds and places in order: ``"multiplier"``, the line ends with a multiplier; ``"space"`` and
+    ``"value"``, a multiplier or value is not a number; ``"block"`` and ``"feature"``, the rest of
+    the line is dropped, because it goes on as neither does.
+
+    Examples
+    --------
+    >>> odd_places(np.frombuffer(bytearray(b"|f a:nan b:1:2\n"), np.uint8), 0, 14)
+    [('value', 5), ('feature', 12)]
+    """
+    as_written = np.arange(256, dtype=np.uint8)
+    return list(_plain_blocks(text, bytes(text), bar, stop, (0, 1, as_written))[1])
 
 
 @kernel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +44,8 @@ class VWRecords:
     names
         ``int64[size, 6]``: for each feature of the block the extents in ``text`` of namespace,
         name and text value; no rows unless names were asked for.
+    odd
+        Lines with flags by their numbers; empty unless they were asked for.
     """
 
     block: Block
@@ -54,6 +56,7 @@ class VWRecords:
     lines: int
     text: bytes
     names: NDArray[np.int64]
+    odd: dict[int, bytes] = field(default_factory=dict)
 
     def rows(self, start: int, stop: int) -> VWRecords:
         """Return the records ``start`` to ``stop`` as a view over the same features."""
@@ -66,6 +69,7 @@ class VWRecords:
             self.lines if stop == self.block.n else int(self.line[stop - 1]),
             self.text,
             self.names,
+            self.odd,
         )
 
     def feature_name(self, feature: int) -> bytes:
@@ -99,6 +103,8 @@ class VWParser:
         256 bytes: the namespace letter to use for each first byte; None keeps all.
     names
         Keep the text and the extents of feature names in it, for audits.
+    odd
+        Keep the lines that are malformed in some way.
 
     Raises
     ------
@@ -123,6 +129,7 @@ class VWParser:
         hash_seed: int = 0,
         redefine: bytes | None = None,
         names: bool = False,
+        odd: bool = False,
     ) -> None:
         if target not in ("raw", "click"):
             raise ValueError(f"target is {target!r}; give 'raw' or 'click'.")
@@ -136,6 +143,7 @@ class VWParser:
         self.hash_seed = hash_seed % 2**32
         self.redefine = np.frombuffer(bytearray(redefine or range(256)), np.uint8)
         self.names = names
+        self.odd = odd
         self._idle: deque[Lines] = deque()  # room not in use, at most one for each thread
 
     def parse(self, data: bytes, *, offset: int = 0, line: int = 0, row: int = 0) -> VWRecords:
@@ -189,6 +197,7 @@ class VWParser:
             line + lines,
             data if self.names else b"",
             out.names[: features if self.names else 0].copy(),
+            _odd(data, out, n, line + 1) if self.odd else {},
         )
         if len(out.hashes) <= _ROOM:
             self._idle.append(out)
@@ -203,6 +212,13 @@ class VWParser:
             return self._idle.pop()
         except IndexError:
             return Lines.room(_ROOM, _ROOM // 2 + 1, _ROOM, names=self.names)
+
+
+def _odd(data: bytes, out: Lines, n: int, line: int) -> dict[int, bytes]:
+    """Return the lines with flags, by their numbers."""
+    rows = np.flatnonzero(out.flags[:n])
+    places = zip((out.line[rows] + line).tolist(), out.offset[rows].tolist(), strict=True)
+    return {number: data[start : data.find(b"\n", start)] for number, start in places}
 
 
 @kernel()

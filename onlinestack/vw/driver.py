@@ -6,7 +6,7 @@ import gzip
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
@@ -26,6 +26,7 @@ from onlinestack.linear.reductions import (
     HELD_LOG_LOSS,
     HELD_LOSS_PASS,
     HELD_PASS,
+    INDEXING,
     LABELED,
     LABELS,
     LOG_LOSS,
@@ -38,6 +39,7 @@ from onlinestack.linear.reductions import (
 )
 from onlinestack.linear.rule import COIN, FTRL, GD, HIGH, LOW, PISTOL
 from onlinestack.vw.cache import cache_bits, read_cache, write_cache
+from onlinestack.vw.complaints import about_class_labels, about_importance, about_line
 from onlinestack.vw.digits import short
 from onlinestack.vw.dumps import Auditor, write_dump
 from onlinestack.vw.model import Model, letters
@@ -161,6 +163,7 @@ class _Run:
             hash_seed=self.options["hash_seed"],
             redefine=_redefined(self.options["redefine"]),
             names=names,
+            odd=not self.options["quiet"],
         )
         return iter(VWTextReader(stream, parser))
 
@@ -229,6 +232,8 @@ class _Run:
             return
         if records.flags.any():
             self._look_at_flags(records)
+        if self.log is not None:
+            self._complain(records)
         held = self._held(records)
         if self.auditor is None:
             self._take(records, held)
@@ -242,7 +247,11 @@ class _Run:
 
     def _take(self, records: VWRecords, held: NDArray[np.uint8]) -> Outcome:
         holding = self.holds_out and self.model.passes >= 1
+        indexing = float(self.model.books[INDEXING])
         out, reports = self.model.run(records.block, held, holding)
+        if self.model.plan.classes and self.log is not None:
+            labels = records.block.label[out.learned[: records.block.n] > 0]
+            _say(about_class_labels(labels, self.model.plan.classes, indexing))
         if self.log is not None:
             for row in out.report[:reports]:
                 i = int(row[0])
@@ -264,6 +273,18 @@ class _Run:
         else:
             chosen = records.line % self.options["holdout_period"] == 0
         return np.asarray(chosen, np.uint8)
+
+    def _complain(self, records: VWRecords) -> None:
+        """Say what is odd about records; malformed text was met in the first pass only."""
+        light = records.block.weight < 0
+        classes = self.model.plan.classes > 0
+        for i in np.flatnonzero(light | (records.flags > 0) & bool(records.odd)).tolist():
+            line = int(records.line[i])
+            if line in records.odd:
+                flags = int(records.flags[i])
+                _say(about_line(records.odd[line], line - 1, flags, classes))
+            if light[i]:
+                _say([about_importance(records.block.weight[i])])
 
     def _look_at_flags(self, records: VWRecords) -> None:
         if (records.flags & FATAL).any():
@@ -541,8 +562,16 @@ class _Run:
 
 
 def _nameless(records: VWRecords) -> VWRecords:
-    """Return records as they come from a cache: without the text of names."""
-    return replace(records, text=b"") if records.text else records
+    """Return records as they come from a cache: without their text."""
+    return replace(records, text=b"", odd={}) if records.text or records.odd else records
+
+
+def _say(lines: Iterable[bytes]) -> None:
+    """Write lines to stdout, whatever their bytes are."""
+    for line in lines:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _redefined(parts: list[str]) -> bytes | None:
