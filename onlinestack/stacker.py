@@ -127,7 +127,7 @@ class OnlineStacker(Estimator, base.Classifier):
         random_bits: int = 1024,
         share: float = 1e-4,
         largest_weight: float = 1.0,
-        window_rows: int = 200_000,
+        window_rows: int = 100_000,
         window_bytes: int = 2**29,
         train_first: int = 1000,
         train_every: int = 20_000,

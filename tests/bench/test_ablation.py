@@ -113,7 +113,7 @@ def test_ablation_runs_cells_once_and_writes_its_table(
 
     monkeypatch.setattr(ablation, "driven", refuse)
     assert ablation.main([*arguments, *chosen]) == 0
-    assert ablation.main([*arguments, "--without", "bits"]) == 1
+    assert ablation.main([*arguments, "--without", "all bits"]) == 1
     assert "nothing is left to run" in capsys.readouterr().err
     assert ablation.main([*arguments, "--streams", "absent"]) == 1
     assert "needs absent.parquet" in capsys.readouterr().err
