@@ -275,7 +275,7 @@ def _elect(votes: Any) -> Any:
 
     Examples
     --------
-    >>> _elect(np.array([1, 50, -1, 50, 0])), _elect(np.array([1, 2, -1, 1, 0]))
+    >>> int(_elect(np.array([1, 50, -1, 50, 0]))), int(_elect(np.array([1, 2, -1, 1, 0])))
     (0, 1)
     """
     n = len(votes)
