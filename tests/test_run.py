@@ -550,7 +550,7 @@ def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code, more):
         assert answers[0] == "row,label,p\n"
         assert answers[20].startswith("19,")
         process.send_signal(number)
-        assert process.wait(60) == code
+        assert process.wait(240) == code
         assert process.stderr.read() == ""
     assert snapshot.load(model)[1]["counts"]["read"] == 20
 
