@@ -10,8 +10,8 @@ Children lie side by side, so that the way down is an addition and not a jump; a
 child, so that all trees may go as many steps as the deepest. One row walks many trees at a time:
 the ways are independent, and the compiler turns a step in 16 trees into one of vectors where the
 processor can gather. Positions are unsigned, because compiled code would first look whether a
-signed one counts from the end. (m) 60 trees of depth 6 on 290 columns: 1.9 M rows/s a core, three
-times XGBoost's own; rows side by side in one tree reach 1.6 M, and one row alone 0.1 M.
+signed one counts from the end. (m) 60 trees of
+depth 6 on 290 columns, blocks of 4096: 1.8 to 4.6 times as fast as XGBoost's own.
 """
 
 from __future__ import annotations
