@@ -14,13 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AHEAD", "LEARN", "PREDICT", "WORD", "Block", "Dense", "Tape", "immediate_tape"]
+__all__ = [
+    "AHEAD",
+    "LEARN",
+    "MARGIN",
+    "PREDICT",
+    "WORD",
+    "Block",
+    "Dense",
+    "Tape",
+    "immediate_tape",
+]
 
 AHEAD = 2
 """Blocks that may be filled while one is learned."""
 
 PREDICT = 0
 LEARN = 1
+
+MARGIN = np.float32(13.815511)
+"""Margins are clipped to this: a probability of 1e-6, or of all but 1e-6."""
 
 WORD = 32
 """Bits of a word of the packed namespace."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,28 @@ from onlinestack.metrics import Scoreboard
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import Classes
 
-__all__ = ["Board", "Estimator"]
+__all__ = ["Board", "Estimator", "check_weight"]
 
 Board = Scoreboard | ClassBoard | NumberBoard
 """Progressive scores of any task."""
+
+
+def check_weight(w: float) -> None:
+    """Refuse what is no importance of a record.
+
+    Raises
+    ------
+    ValueError
+        Where w is negative or not finite.
+
+    Examples
+    --------
+    >>> check_weight(-1.0)
+    Traceback (most recent call last):
+    ValueError: w=-1.0 is not a weight; give a finite number, 0 or more
+    """
+    if not w >= 0 or math.isinf(w):
+        raise ValueError(f"w={w!r} is not a weight; give a finite number, 0 or more")
 
 
 class Estimator:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import LEARN, MARGIN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine
-from onlinestack.estimator import Board, Estimator
+from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.features.encoder import Encoder
 from onlinestack.linear.classes import ClassMember, probabilities
 from onlinestack.linear.interactions import normalise_interactions, reads_of
@@ -39,8 +39,6 @@ OWN_LINK = {"logistic": "logistic", "hinge": "logistic", "poisson": "poisson"}
 """Links that turn the score of a loss into a prediction of its task; the others need none."""
 CELLS = 1 << 22
 """Class probabilities that are held at once."""
-MARGIN = np.float32(13.815511)
-"""Margins are clipped to this: a probability of 1e-6, or of all but 1e-6."""
 
 
 class _Linear(Estimator):
@@ -435,13 +433,7 @@ class _Linear(Estimator):
         engine, encoder = self._started()
         if LEARN in op:
             encoder.meet(x)
-        block = Block(
-            np.array([np.nan if y is None else y], np.float32),
-            np.array([w], np.float32),
-            np.zeros(1, np.float32),
-            np.zeros(1, np.int64),
-            *encoder.encode_one(x),
-        )
+        block = encoder.block_one(x, y, w)
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         p = np.empty(1 if self.oaa is None else (1, self.oaa), np.float32)
         scores, chosen = np.empty_like(p), np.empty(1, np.float32)
@@ -467,8 +459,7 @@ class _Linear(Estimator):
         ValueError
             Where y is not finite, or one class too many.
         """
-        if not w >= 0 or math.isinf(w):
-            raise ValueError(f"w={w!r} is not a weight; give a finite number, 0 or more")
+        check_weight(w)
         self._started()
         if self.classes is not None:
             code = self.classes.code(y, learn=True)

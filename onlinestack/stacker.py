@@ -15,7 +15,7 @@ from river import base
 from onlinestack.assembly import Assembly, assemble
 from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
-from onlinestack.estimator import Board, Estimator
+from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.metrics import Scoreboard
 from onlinestack.recipe import Linear, Recipe, entries_of
 from onlinestack.tasks import CLICK, Task, check_target
@@ -32,8 +32,6 @@ Tables = Sequence[Mapping[str, Any]]
 FINAL = "mixture"
 """Name of the final prediction in the league table."""
 ROOM = 2**16
-NOT_A_TIME = np.iinfo(np.int64).min
-"""Time of a record without one, as sources give it."""
 
 
 class OnlineStacker(Estimator, base.Classifier):
@@ -319,9 +317,7 @@ class OnlineStacker(Estimator, base.Classifier):
 
         def block_of(start: int, stop: int) -> Block:
             block = stack.encoder.block(batch, start, stop)
-            if batch.time is not None:
-                time = batch.time[start:stop]
-                block.time = np.where(time == NOT_A_TIME, np.nan, time / 1e6)
+            block.time = batch.seconds(start, stop)
             return stack.layout.lay(block)
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
@@ -353,13 +349,7 @@ class OnlineStacker(Estimator, base.Classifier):
         stack = self._started()
         if LEARN in op and stack.encoder.meet(x):
             stack.meet()
-        block = Block(
-            np.array([np.nan if y is None else y], np.float32),
-            np.array([w], np.float32),
-            np.zeros(1, np.float32),
-            np.zeros(1, np.int64),
-            *stack.encoder.encode_one(x),
-        )
+        block = stack.encoder.block_one(x, y, w)
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         stack.engine.run_one(stack.layout.lay(block), tape)
         self._given = stack.mixture.p[:1].copy()
@@ -384,8 +374,7 @@ class OnlineStacker(Estimator, base.Classifier):
         ValueError
             Where w is not a weight.
         """
-        if not w >= 0 or math.isinf(w):
-            raise ValueError(f"w={w!r} is not a weight; give a finite number, 0 or more")
+        check_weight(w)
         self._one(x, y, w, [PREDICT, LEARN])
 
     def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:

@@ -677,6 +677,26 @@ class Encoder:
         known = [j for j, reader in enumerate(readers) if reader.name in self._known]
         return encoded._replace(opens=encoded.opens[:, known], closes=encoded.closes[:, known])
 
+    def block_one(self, x: Mapping[Any, Any], y: Any, w: float) -> Block:
+        """Return one record as a block for the kernels.
+
+        Parameters
+        ----------
+        x
+            The record, as in `encode_one`.
+        y
+            Its label, None where it is not known.
+        w
+            Its importance.
+        """
+        return Block(
+            np.array([np.nan if y is None else y], np.float32),
+            np.array([w], np.float32),
+            np.zeros(1, np.float32),
+            np.zeros(1, np.int64),
+            *self.encode_one(x),
+        )
+
     # learning
 
     @property

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from onlinestack.block import Block
+from onlinestack.io.patterns import NOT_A_TIME
 
 __all__ = ["Batch", "Position", "Reject"]
 
@@ -158,6 +159,13 @@ class Batch:
             position=position,
             prepared=None,
         )
+
+    def seconds(self, start: int, stop: int) -> NDArray[np.float64] | None:
+        """Return the times of some records in seconds, NaN where missing; None without times."""
+        if self.time is None:
+            return None
+        time = self.time[start:stop]
+        return np.where(time == NOT_A_TIME, np.nan, time / 1e6)
 
     def coded(self, label: NDArray[np.float32], reasons: Mapping[int, str]) -> Batch:
         """Return the batch with other labels, some of its records moved to the rejects.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onlinestack.block import LEARN
+from onlinestack.block import LEARN, MARGIN
 from onlinestack.kernel import exp32, kernel
 from onlinestack.linear.factor_scores import live, score, score_plain
 from onlinestack.linear.factor_steps import learn, learn_plain
@@ -15,8 +15,6 @@ from onlinestack.linear.factors import FACTORS, write_start
 
 __all__ = ["MARGIN", "walk"]
 
-MARGIN = np.float32(13.815511)
-"""Scores are clipped to this: a probability of 1e-6, or of all but 1e-6."""
 CLICKS, WEIGHT = range(2)
 ZERO, ONE = np.float32(0), np.float32(1)
 

@@ -8,13 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import LEARN, Block, Tape
+from onlinestack.block import LEARN, MARGIN, Block, Tape
 from onlinestack.kernel import kernel
 
 __all__ = ["MARGIN", "Expert", "Scoring", "serve"]
 
-MARGIN = np.float32(13.815511)
-"""Margins are clipped to this: a probability of 1e-6, or of all but 1e-6."""
 CLICKS, WEIGHT, DUMB = range(3)
 
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import PREDICT
+from onlinestack.block import MARGIN, PREDICT
 from onlinestack.kernel import kernel, log32
 from onlinestack.trees.drift import log_loss
 from onlinestack.trees.forest import Forest, places, score_rows
-from onlinestack.trees.window import MARGIN, Window, clipped
+from onlinestack.trees.window import Window, clipped
 
 __all__ = ["Verdict", "compare", "judge", "rate_logit"]
 

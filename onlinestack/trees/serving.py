@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from onlinestack.block import PREDICT, Block, Tape
+from onlinestack.block import MARGIN, PREDICT, Block, Tape
 from onlinestack.kernel import kernel
 from onlinestack.trees.forest import Forest, leaf_hashes, leaf_rows, places, score_rows
 from onlinestack.trees.guard import CLICKS, WEIGHT, rate_logit
-from onlinestack.trees.window import MARGIN, clipped
+from onlinestack.trees.window import clipped
 
 __all__ = ["Generation", "mark_leaves", "serve"]
 

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import LEARN, Block, Tape
+from onlinestack.block import LEARN, MARGIN, Block, Tape
 from onlinestack.kernel import kernel
 from onlinestack.trees.boosted import Rows
 
 __all__ = ["Ring", "Window", "append", "clipped"]
 
-MARGIN = np.float32(13.815511)
 ZERO = np.float32(0)
 ONE = np.float32(1)
 
