@@ -86,6 +86,9 @@ class Block:
         ``uint32[n, words]``: namespace ``r``, packed: bit k of a record is bit ``k % 32`` of its
         word ``k // 32``. words may be 0. Made anew whenever a block is run; valid for
         `AHEAD` more blocks.
+    p
+        ``float32[n, K + 2]``: click probabilities as served: the mixture's, those of the K experts
+        that have a margin, and of their plain mean.
 
     Examples
     --------
@@ -112,6 +115,7 @@ class Block:
     dense: dict[str, Dense] = field(default_factory=dict)
     bits: NDArray[np.uint32] = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     time: NDArray[np.float64] | None = None
+    p: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     @property
     def n(self) -> int:
@@ -138,6 +142,7 @@ class Block:
             {letter: (i[start:stop], v[start:stop]) for letter, (i, v) in self.dense.items()},
             self.bits[start:stop],
             None if self.time is None else self.time[start:stop],
+            self.p[start:stop],
         )
 
     @classmethod

@@ -1,7 +1,7 @@
-"""Quanta, tape and levels: how parts run over the stream, and what may change only in between.
+"""Quanta, tape and parts: how parts run over the stream, and what may change only in between.
 
 A *part* is anything with ``run(block, tape)``, ``state()`` and ``restore(arrays, meta)``. Parts
-say what they need and what they fill; the engine sorts them into levels and runs the levels over
+say what they need and what they fill; the engine works out who waits for whom and runs them over
 one quantum after another. A part whose frozen side may change (bin edges, a generation) says at
 which count of learned records it does, and the quantum ends there, whatever the size of the
 blocks the source delivers.
@@ -9,21 +9,18 @@ blocks the source delivers.
 
 from __future__ import annotations
 
-import functools
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import AHEAD, Block, Tape, immediate_tape
+from onlinestack.block import Block, Tape, immediate_tape
+from onlinestack.flow import Flow, Quantum
 
-__all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "levels_of"]
+__all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "needs_of"]
 
 QUANTUM = 4096
 """Most records a quantum holds."""
@@ -61,14 +58,17 @@ class Changing(Protocol):
     """A part whose frozen side changes between quanta."""
 
     def next_change(self) -> int | None:
-        """Return the count of learned records at which the next change is due, None for never."""
+        """Return the count of learned records at which the next change is due, None for never.
+
+        The answer is the same until `change` was called: quanta are cut by it before they run.
+        """
 
     def change(self) -> None:
         """Make the change; called when exactly that many records have been learned."""
 
 
-def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
-    """Sort parts into levels; those of one level share nothing and may run side by side.
+def needs_of(parts: Mapping[str, Part]) -> dict[str, list[str]]:
+    """Return for each part those it waits for, parts sorted so that these come before it.
 
     What no part fills is taken as given by the block.
 
@@ -80,44 +80,26 @@ def levels_of(parts: Mapping[str, Part]) -> list[list[str]]:
     Examples
     --------
     >>> from types import SimpleNamespace as P
-    >>> a, b, c = P(fills="c", needs=("f",)), P(fills="a", needs=("c",)), P(fills="b", needs=("c",))
-    >>> levels_of({"statistics": a, "one": b, "two": c})
-    [['statistics'], ['one', 'two']]
-    >>> levels_of({"pair": P(fills=("a", "b"), needs=()), "last": P(fills="d", needs=("b",))})
-    [['pair'], ['last']]
+    >>> a, b = P(fills="c", needs=("f",)), P(fills=("a", "d"), needs=("c",))
+    >>> c = P(fills="b", needs=("d",))
+    >>> needs_of({"last": c, "statistics": a, "pair": b})
+    {'statistics': [], 'pair': ['statistics'], 'last': ['pair']}
     """
     makers: dict[str, list[str]] = {}
     for name, part in parts.items():
         for made in (part.fills,) if isinstance(part.fills, str) else part.fills:
             makers.setdefault(made, []).append(name)
-    graph = {
-        name: {m for r in part.needs for m in makers.get(r, ())} for name, part in parts.items()
+    needs = {
+        name: sorted({m for r in part.needs for m in makers.get(r, ())})
+        for name, part in parts.items()
     }
-    sorter = TopologicalSorter(graph)
     try:
-        sorter.prepare()
+        return {name: needs[name] for name in TopologicalSorter(needs).static_order()}
     except CycleError as error:
         circle = " -> ".join(error.args[1])
         raise ValueError(
             f"the parts {circle} wait for each other; let one of them need less"
         ) from None
-    order = list(parts)
-    levels = []
-    while sorter.is_active():
-        ready = sorted(sorter.get_ready(), key=order.index)
-        levels.append(ready)
-        sorter.done(*ready)
-    return levels
-
-
-@functools.cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="level")
-
-
-def _workers() -> ThreadPoolExecutor:
-    """Return the threads that parts of a level run in; a forked process has its own."""
-    return _pool(os.getpid())
 
 
 class Engine:
@@ -126,8 +108,8 @@ class Engine:
     Parameters
     ----------
     parts
-        Parts by name, the registry that snapshots and law tests walk. Those of one level run side
-        by side in as many threads as there are processors.
+        Parts by name, the registry that snapshots and law tests walk. Those that do not wait for
+        each other run side by side, in as many threads as there are processors.
 
     Attributes
     ----------
@@ -140,7 +122,6 @@ class Engine:
     --------
     >>> engine, label = Engine({}), np.zeros(5000, np.float32)
     >>> for start, stop, block, tape in engine.quanta(label, lambda a, b: Block.of([[]] * (b - a))):
-    ...     engine.run(block, tape)
     ...     print(start, stop, engine.learned)
     0 4096 4096
     4096 5000 5000
@@ -148,26 +129,28 @@ class Engine:
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
         self.parts = dict(parts)
-        self.levels = levels_of(self.parts)
         self.learned = 0
         self.seconds = dict.fromkeys(self.parts, 0.0)
+        self._needs = needs_of(self.parts)
+        self._changing: list[Any] = [p for p in parts.values() if hasattr(p, "next_change")]
+
+    def due(self) -> int | None:
+        """Return the count of labelled records learned at which a quantum must end, if any."""
+        counts = [part.next_change() for part in self._changing]
+        return min((count for count in counts if count is not None), default=None)
 
     def quanta(
         self, label: NDArray[np.float32], block_of: Callable[[int, int], Block], learn: bool = True
     ) -> Iterator[tuple[int, int, Block, Tape]]:
-        """Run the first level over consecutive records, and yield its quanta for `run`.
-
-        The first level (features made from columns) works `AHEAD` quanta ahead in a thread of its
-        own where there is more than one quantum. It reads nothing that later levels make, so
-        nothing but time depends on it.
+        """Run all parts over consecutive records, and yield the quanta that they are through.
 
         Parameters
         ----------
         label
             ``float32[n]``: labels of the records, NaN where not known.
         block_of
-            Makes the block of the records from one row to another; ``AHEAD + 1`` blocks live at a
-            time.
+            Makes the block of the records from one row to another, in any thread, ahead of those
+            that run; ``AHEAD + 1`` blocks live at a time.
         learn
             Whether labels are learned.
 
@@ -176,56 +159,50 @@ class Engine:
         First row, the row behind the last, the block and its tape.
         """
         known = label if learn else np.full(len(label), np.nan, np.float32)
-        steps = self._first_level(known, block_of)
-        if len(label) <= QUANTUM or any(self._changing(self.levels[1:])):
-            yield from steps
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="first level") as pool:
-            coming = deque(pool.submit(next, steps, None) for _ in range(AHEAD))
-            while (quantum := coming.popleft().result()) is not None:
-                coming.append(pool.submit(next, steps, None))
-                yield quantum
+        for quantum in self._through(self._cut(known, block_of), len(label)):
+            yield quantum.start, quantum.stop, quantum.block, quantum.tape
 
-    def _first_level(
+    def run(self, block: Block, tape: Tape) -> None:
+        """Run all parts over one block that is no part of a longer stretch.
+
+        A tape may learn up to the count that `due` returns, no further.
+        """
+        learned = self.learned + int(np.count_nonzero(tape.op))
+        quantum = Quantum(0, block.n, block, tape, learned, learned == self.due())
+        for _ in self._through(iter([quantum]), block.n):
+            pass
+
+    def _cut(
         self, label: NDArray[np.float32], block_of: Callable[[int, int], Block]
-    ) -> Iterator[tuple[int, int, Block, Tape]]:
-        """Cut quanta where a change is due, run the first level over each, make its changes."""
+    ) -> Iterator[Quantum]:
+        """Cut records into quanta that end where a change is due."""
         start, n, learned = 0, len(label), self.learned
         while start < n:
-            stop = min(n, start + QUANTUM)
-            changes = [part.next_change() for part in self._changing(self.levels)]
-            due = min((count for count in changes if count is not None), default=None)
+            stop, due = min(n, start + QUANTUM), self.due()
             if due is not None and learned + (stop - start) >= due:
                 known = np.flatnonzero(~np.isnan(label[start:stop]))
                 if len(known) >= due - learned:
                     stop = start + int(known[due - learned - 1]) + 1
-            block, tape = block_of(start, stop), immediate_tape(label[start:stop])
+            tape = immediate_tape(label[start:stop])
             learned += int(np.count_nonzero(tape.op))
-            self._run(self.levels[:1], block, tape, learned)
-            yield start, stop, block, tape
+            yield Quantum(start, stop, block_of(start, stop), tape, learned, learned == due)
             start = stop
 
-    def run(self, block: Block, tape: Tape) -> None:
-        """Run the levels behind the first over a quantum, and move the clock."""
-        self.learned += int(np.count_nonzero(tape.op))
-        self._run(self.levels[1:], block, tape, self.learned)
+    def _through(self, quanta: Iterator[Quantum], records: int) -> Iterator[Quantum]:
+        """Run all parts over quanta, in other threads too if they have records enough."""
+        if records >= ENOUGH:
+            quanta = iter(Flow(quanta, self._needs, self._step, self._settle, self.seconds))
+        for quantum in quanta:
+            if records < ENOUGH:
+                for name in self._needs:
+                    self._step(name, quantum.block, quantum.tape)
+                if quantum.settles:
+                    self._settle(quantum.learned)
+            self.learned = quantum.learned
+            yield quantum
 
-    def run_one(self, block: Block, tape: Tape) -> None:
-        """Run all levels over a block that is no part of a longer stretch: a single record."""
-        self.learned += int(np.count_nonzero(tape.op))
-        self._run(self.levels, block, tape, self.learned)
-
-    def _run(self, levels: list[list[str]], block: Block, tape: Tape, learned: int) -> None:
-        for level in levels:
-            if len(level) == 1 or block.n < ENOUGH:
-                for name in level:
-                    self._step(name, block, tape)
-                continue
-            # Dearest first, so that no worker is left alone with it at the end.
-            ordered = sorted(level, key=lambda name: -self.seconds[name])
-            for done in [_workers().submit(self._step, name, block, tape) for name in ordered]:
-                done.result()
-        for part in self._changing(levels):
+    def _settle(self, learned: int) -> None:
+        for part in self._changing:
             if part.next_change() == learned:
                 part.change()
 
@@ -233,11 +210,6 @@ class Engine:
         before = time.thread_time()
         self.parts[name].run(block, tape)
         self.seconds[name] += time.thread_time() - before
-
-    def _changing(self, levels: list[list[str]]) -> list[Changing]:
-        """Return the parts of some levels whose frozen side changes."""
-        parts: Any = (self.parts[name] for level in levels for name in level)
-        return [part for part in parts if hasattr(part, "next_change")]
 
     def state(self) -> State:
         """Return the state of every part, arrays under ``part/array``."""

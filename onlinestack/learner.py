@@ -366,7 +366,6 @@ class _Linear(Estimator):
             return encoder.block(batch, start, stop)
 
         for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
-            engine.run(block, tape)
             self._score(block, tape, out[start:stop], scores[start:stop], chosen[start:stop])
         self.scores, self.chosen = scores, chosen
         return chosen if self.raw and self.oaa is not None else out
@@ -437,7 +436,7 @@ class _Linear(Estimator):
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         p = np.empty(1 if self.oaa is None else (1, self.oaa), np.float32)
         scores, chosen = np.empty_like(p), np.empty(1, np.float32)
-        engine.run_one(block, tape)
+        engine.run(block, tape)
         self._score(block, tape, p, scores, chosen)
         self.scores, self.chosen = scores, chosen
         return p[0]

@@ -309,7 +309,7 @@ class OnlineStacker(Estimator, base.Classifier):
         tape = immediate_tape(nothing.label)
         stack.engine.run(nothing, tape)
         if self.scoreboard is not None:
-            self.scoreboard.update(nothing, tape, stack.mixture.p[:0])
+            self.scoreboard.update(nothing, tape, nothing.p)
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         stack, n = self._started(), len(batch.label)
@@ -321,8 +321,7 @@ class OnlineStacker(Estimator, base.Classifier):
             return stack.layout.lay(block)
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
-            stack.engine.run(block, tape)
-            given[start:stop] = stack.mixture.p[: block.n]
+            given[start:stop] = block.p
             if self.scoreboard is not None:
                 self.scoreboard.update(block, tape, given[start:stop])
         self._given = given
@@ -351,8 +350,9 @@ class OnlineStacker(Estimator, base.Classifier):
             stack.meet()
         block = stack.encoder.block_one(x, y, w)
         tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
-        stack.engine.run_one(stack.layout.lay(block), tape)
-        self._given = stack.mixture.p[:1].copy()
+        block = stack.layout.lay(block)
+        stack.engine.run(block, tape)
+        self._given = block.p.copy()
         if self.scoreboard is not None:
             self.scoreboard.update(block, tape, self._given)
         return float(self._given[0, 0])

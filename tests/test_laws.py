@@ -15,7 +15,7 @@ import pytest
 
 from onlinestack import LinearLearner, load, open_source, save
 from onlinestack.block import PREDICT
-from onlinestack.engine import Engine, levels_of
+from onlinestack.engine import Engine, needs_of
 from onlinestack.progressive import progressive_validate, records
 
 N = 9000
@@ -371,9 +371,9 @@ class Waits:
         self.fills, self.needs = fills, needs
 
 
-def test_levels_and_circles() -> None:
+def test_order_and_circles() -> None:
     parts: Any = {"a": Waits("x"), "b": Waits("y", "x"), "c": Waits("z", "x", "y")}
-    assert levels_of(parts) == [["a"], ["b"], ["c"]]
+    assert needs_of(parts) == {"a": [], "b": ["a"], "c": ["a", "b"]}
     parts["a"] = Waits("x", "z")
     with pytest.raises(ValueError, match="wait for each other"):
         Engine(parts)

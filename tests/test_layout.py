@@ -32,6 +32,7 @@ ORDER = [
     ["trees"],
     ["stack"],
     ["labels"],
+    ["flow"],
     ["engine", "recipe"],
     ["estimator", "assembly"],
     ["learner", "stacker"],

@@ -45,6 +45,7 @@ class _Pool:
     stop: NDArray[np.int64]
     dense: dict[str, Dense]
     scores: NDArray[np.float32]
+    p: NDArray[np.float32]
 
 
 class Layout:
@@ -130,7 +131,8 @@ class Layout:
             stop[:, column] = start[:, column] + (self._members if letter == "s" else width)
             at = end
         table = np.full((rows, self.columns), np.nan, np.float32)
-        return _Pool(index, value, table, names, start, stop, dense, dense["s"][1])
+        p = np.empty((rows, self._widths["s"] + 2), np.float32)
+        return _Pool(index, value, table, names, start, stop, dense, dense["s"][1], p)
 
     def _next(self, rows: int) -> _Pool:
         if rows == 1:
@@ -187,6 +189,7 @@ class Layout:
             closes=closes + shift,
             table=table,
             scores=pool.scores[:n],
+            p=pool.p[:n],
             dense={letter: (i[:n], v[:n]) for letter, (i, v) in pool.dense.items()},
         )
 

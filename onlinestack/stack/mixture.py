@@ -138,9 +138,6 @@ class Mixture:
 
     Attributes
     ----------
-    p
-        ``float32[n, K + 2]``: predictions for the records last run: the mixture's, the experts',
-        the mean's.
     share
         ``float64[K + 1]``: the weights, that of the mean last; their sum is 1.
 
@@ -155,9 +152,9 @@ class Mixture:
     >>> from onlinestack.block import Block, immediate_tape
     >>> block = Block.of([[]] * 60, label=[1] * 60)
     >>> block.scores = np.tile(np.array([2, -2], np.float32), (60, 1))
-    >>> mixture = Mixture(["right", "wrong"], 2)
-    >>> mixture.run(block, immediate_tape(block.label))
-    >>> [round(float(p), 3) for p in mixture.p[[0, 1, 9], 0]]
+    >>> block.p = np.empty((60, 4), np.float32)
+    >>> Mixture(["right", "wrong"], 2).run(block, immediate_tape(block.label))
+    >>> [round(float(p), 3) for p in block.p[[0, 1, 9], 0]]
     [0.5, 0.693, 0.878]
     """
 
@@ -186,12 +183,9 @@ class Mixture:
         self.alpha = alpha
         self.largest = largest
         self.share = np.full(len(self.names), 1.0 / len(self.names))
-        self.p = np.empty((0, len(self.names) + 1), np.float32)
 
     def run(self, block: Block, tape: Tape) -> None:
-        """Predict the rows the tape predicts, and weigh the experts where it learns."""
-        if len(self.p) < block.n:
-            self.p = np.empty((block.n, len(self.names) + 1), np.float32)
+        """Predict the rows the tape predicts into ``block.p``; weigh experts where it learns."""
         mix(
             tape.op,
             tape.row,
@@ -202,7 +196,7 @@ class Mixture:
             self.alpha,
             self.largest,
             self.share,
-            self.p,
+            block.p,
         )
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -67,10 +67,9 @@ def progress(
     scores, bits = [], []
     for start in range(0, len(label), size):
         a, b, c = table[start:][:size], label[start:][:size], weight[start:][:size]
-        for _, _, block, tape in engine.quanta(
+        for _, _, block, _ in engine.quanta(
             b, lambda i, j, a=a, b=b, c=c: block_of(a[i:j], b[i:j], c[i:j])
         ):
-            engine.run(block, tape)
             scores.append(block.scores[:, 0].copy())
             bits.append(block.bits.copy())
     return np.concatenate(scores), np.concatenate(bits)

@@ -19,6 +19,7 @@ def block_of(scores: np.ndarray, label: np.ndarray, weight: np.ndarray | None = 
     weight = np.ones(n, np.float32) if weight is None else weight
     block = Block.of([[]] * n, label=label, weight=weight)
     block.scores = np.ascontiguousarray(scores, np.float32)
+    block.p = np.empty((n, scores.shape[1] + 2), np.float32)
     return block
 
 
@@ -27,6 +28,15 @@ def losses(p: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
     given_ = np.where(label[:, None] > 0, p.astype(float), 1 - p.astype(float))
     known = ~np.isnan(label)
     return -(np.log(given_) * weight[:, None])[known].sum(axis=0)
+
+
+def mixed(
+    mixture: Mixture, scores: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Run a mixture over records; return what it predicts."""
+    block = block_of(scores, label, weight)
+    mixture.run(block, immediate_tape(block.label))
+    return block.p
 
 
 margins = st.floats(-13.75, 13.75, width=32)
@@ -51,9 +61,7 @@ def test_the_loss_is_at_most_that_of_the_best_expert_and_the_bound(
     weight = weight if weighted else np.ones_like(weight)
     k = scores.shape[1]
     mixture = Mixture([str(i) for i in range(k)], k, alpha=alpha, largest=largest)
-    block = block_of(scores, label, weight)
-    mixture.run(block, immediate_tape(label))
-    total = losses(mixture.p[: len(label)], label, weight)
+    total = losses(mixed(mixture, scores, label, weight), label, weight)
     records = int((~np.isnan(label) & (weight > 0)).sum())
     slack = largest * (math.log(k + 1) - records * math.log1p(-alpha))
     assert total[0] <= total[1:].min() + slack + 1e-4 * (1 + len(label))
@@ -66,8 +74,7 @@ def test_the_bound_is_nearly_reached_when_one_expert_knows_all() -> None:
     right = np.where(label > 0, 6, -6)
     scores = np.stack([right, -right, -right, -right], axis=1)
     mixture = Mixture(list("abcd"), 4, alpha=0.0)
-    mixture.run(block_of(scores, label), immediate_tape(label))
-    total = losses(mixture.p[:n], label, np.ones(n))
+    total = losses(mixed(mixture, scores, label), label, np.ones(n))
     assert 0.5 * math.log(5) < total[0] - total[1] <= math.log(5) + 1e-3
 
 
@@ -77,10 +84,9 @@ def test_it_changes_sides_within_a_few_records_after_months() -> None:
     scores = np.zeros((n, 2), np.float32)
     scores[:, 0], scores[:, 1] = 2, -2
     scores[n // 2 :] *= -1
-    mixture = Mixture(["a", "b"], 2)
-    mixture.run(block_of(scores, label), immediate_tape(label))
-    assert mixture.p[n // 2 - 1, 0] > 0.87 and mixture.p[n // 2, 0] < 0.13
-    assert mixture.p[n // 2 + 8, 0] > 0.85
+    p = mixed(Mixture(["a", "b"], 2), scores, label)
+    assert p[n // 2 - 1, 0] > 0.87 and p[n // 2, 0] < 0.13
+    assert p[n // 2 + 8, 0] > 0.85
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -89,13 +95,9 @@ def test_blocks_do_not_matter(size: int) -> None:
     scores = rng.normal(size=(500, 3)).astype(np.float32)
     label = rng.choice([0, 1, np.nan], 500).astype(np.float32)
     whole, pieces = Mixture(list("abc"), 2), Mixture(list("abc"), 2)
-    whole.run(block_of(scores, label), immediate_tape(label))
-    p = []
-    for a in range(0, 500, size):
-        part = slice(a, min(500, a + size))
-        pieces.run(block_of(scores[part], label[part]), immediate_tape(label[part]))
-        p.append(pieces.p[: part.stop - a].copy())
-    assert np.concatenate(p).tobytes() == whole.p[:500].tobytes()
+    expected = mixed(whole, scores, label)
+    p = [mixed(pieces, scores[a:][:size], label[a:][:size]) for a in range(0, 500, size)]
+    assert np.concatenate(p).tobytes() == expected.tobytes()
     assert pieces.share.tobytes() == whole.share.tobytes()
 
 
@@ -105,18 +107,16 @@ def test_labels_change_nothing_before_them() -> None:
     label = rng.integers(0, 2, 50).astype(np.float32)
     other = label.copy()
     other[20:] = 1 - other[20:]
-    one, two = Mixture(list("abc"), 3), Mixture(list("abc"), 3)
-    one.run(block_of(scores, label), immediate_tape(label))
-    two.run(block_of(scores, other), immediate_tape(other))
-    assert (one.p[:21, 0] == two.p[:21, 0]).all()
-    assert (one.p[21:50, 0] != two.p[21:50, 0]).any()
+    one, two = (mixed(Mixture(list("abc"), 3), scores, y)[:, 0] for y in (label, other))
+    assert (one[:21] == two[:21]).all()
+    assert (one[21:] != two[21:]).any()
 
 
 def test_the_mean_is_of_members_only() -> None:
     label = np.array([np.nan], np.float32)
     mixture = Mixture(["a", "b", "stacker"], 2)
-    mixture.run(block_of(np.array([[1, 3, -9]]), label), immediate_tape(label))
-    assert mixture.p[0, -1] == pytest.approx(1 / (1 + math.exp(-2)))
+    p = mixed(mixture, np.array([[1, 3, -9]]), label)
+    assert p[0, -1] == pytest.approx(1 / (1 + math.exp(-2)))
 
 
 def test_state_goes_on_where_it_stopped_and_refuses_others() -> None:
@@ -124,7 +124,7 @@ def test_state_goes_on_where_it_stopped_and_refuses_others() -> None:
     scores = rng.normal(size=(40, 2)).astype(np.float32)
     label = rng.integers(0, 2, 40).astype(np.float32)
     one, two = Mixture(["a", "b"], 2), Mixture(["a", "b"], 2)
-    one.run(block_of(scores, label), immediate_tape(label))
+    mixed(one, scores, label)
     two.restore(*one.state())
     assert two.share.tobytes() == one.share.tobytes()
     with pytest.raises(ValueError, match="the saved weights are of a, b, mean"):
