@@ -125,7 +125,7 @@ class RandomBits:
         self._moments = np.zeros((columns, 3))
         self._sample = np.zeros((min(SAMPLE, warm_up), columns), np.float32)
         self._room = Room.of(0)
-        # By turns, since as a part of the first level it may run ahead of those that read.
+        # By turns, since it may run ahead of those that read.
         self._pools = [np.zeros((0, bits // WORD), np.uint32) for _ in range(AHEAD + 1)]
 
     def run(self, block: Block, tape: Tape) -> None:
