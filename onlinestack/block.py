@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 __all__ = [
     "AHEAD",
     "LEARN",
+    "LEARN_ONE",
     "MARGIN",
     "PREDICT",
+    "PREDICT_AND_LEARN_ONE",
+    "PREDICT_ONE",
     "WORD",
     "Block",
     "Dense",
@@ -183,10 +186,28 @@ class Tape:
         ``uint8[m]``: ``PREDICT`` or ``LEARN``.
     row
         ``int32[m]``: row of the block the step is about.
+
+    Attributes
+    ----------
+    learns
+        How many steps learn.
     """
 
     op: NDArray[np.uint8]
     row: NDArray[np.int32]
+    learns: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learns = int(np.count_nonzero(self.op))
+
+
+def _steps_of_one(*op: int) -> Tape:
+    return Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
+
+
+PREDICT_ONE = _steps_of_one(PREDICT)
+LEARN_ONE = _steps_of_one(LEARN)
+PREDICT_AND_LEARN_ONE = _steps_of_one(PREDICT, LEARN)
 
 
 def immediate_tape(label: NDArray[np.float32]) -> Tape:

@@ -9,6 +9,7 @@ blocks the source delivers.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import Block, Tape, immediate_tape
+from onlinestack.block import LEARN_ONE, PREDICT_AND_LEARN_ONE, Block, Tape, immediate_tape
 from onlinestack.flow import Flow, Quantum
 
 __all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "needs_of"]
@@ -35,7 +36,7 @@ class Part(Protocol):
     """Something that predicts, learns or fills a namespace, record after record.
 
     ``fills`` names what it makes (a namespace, a score, or several), ``needs`` what must be there
-    before.
+    before. A part may have `Bound.bind` besides.
     """
 
     needs: tuple[str, ...]
@@ -52,6 +53,20 @@ class Part(Protocol):
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Take back what `state` returned."""
+
+
+Calls = list[Callable[[], object]]
+
+
+class Bound(Protocol):
+    """A part that is quicker over a block of one record that is filled again and again."""
+
+    def bind(self, block: Block, tape: Tape) -> Calls:
+        """Return what does the same as ``run(block, tape)``, for the arrays these have now.
+
+        What is returned is called until the part was changed or restored; nothing of it need be
+        done where a tape asks nothing of the part.
+        """
 
 
 class Changing(Protocol):
@@ -133,6 +148,20 @@ class Engine:
         self.seconds = dict.fromkeys(self.parts, 0.0)
         self._needs = needs_of(self.parts)
         self._changing: list[Any] = [p for p in parts.values() if hasattr(p, "next_change")]
+        self.forget()
+
+    def forget(self) -> None:
+        """Bind parts anew; to be called where one was changed by others than the engine."""
+        self._block: Block | None = None
+        """The record run last, if it was one."""
+        self._calls: list[tuple[Tape, Calls]] = []
+        """What running it means, for each tape."""
+        self._due: int | None = None
+        self._served: Block | None = None
+        """The same, if it was only predicted."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_block": None, "_calls": [], "_served": None}
 
     def due(self) -> int | None:
         """Return the count of labelled records learned at which a quantum must end, if any."""
@@ -162,15 +191,61 @@ class Engine:
         for quantum in self._through(self._cut(known, block_of), len(label)):
             yield quantum.start, quantum.stop, quantum.block, quantum.tape
 
-    def run(self, block: Block, tape: Tape) -> None:
+    def run(self, block: Block, tape: Tape, *, again: bool = False) -> None:
         """Run all parts over one block that is no part of a longer stretch.
 
-        A tape may learn up to the count that `due` returns, no further.
+        One record is quick from the third time on, if its block and tape are the same objects,
+        their arrays filled anew.
+
+        Parameters
+        ----------
+        block
+            The records.
+        tape
+            Its steps; they may learn up to the count that `due` returns, no further.
+        again
+            Whether it is one record, the same as the last time: what was predicted then, and not
+            learned since, need not be predicted again.
         """
-        learned = self.learned + int(np.count_nonzero(tape.op))
+        if block.n == 1:
+            predicted = again and block is self._served
+            if predicted and tape is PREDICT_AND_LEARN_ONE:
+                tape = LEARN_ONE
+            elif predicted and not tape.learns:
+                return
+            self._run_one(block, tape)
+            return
+        learned = self.learned + tape.learns
         quantum = Quantum(0, block.n, block, tape, learned, learned == self.due())
         for _ in self._through(iter([quantum]), block.n):
             pass
+
+    def _run_one(self, block: Block, tape: Tape) -> None:
+        learned = self.learned + tape.learns
+        if block is not self._block:
+            self.forget()
+            self._block, self._due = block, self.due()
+            for name in self._needs:
+                self._step(name, block, tape)
+        else:
+            for call in self._bound(block, tape):
+                call()
+        self.learned = learned
+        self._served = None if tape.learns else block
+        if learned == self._due:
+            self._settle(learned)
+
+    def _bound(self, block: Block, tape: Tape) -> Calls:
+        for known, calls in self._calls:
+            if known is tape:
+                return calls
+        calls = []
+        for name in self._needs:
+            part: Any = self.parts[name]
+            bind = getattr(part, "bind", None)
+            calls += bind(block, tape) if bind else [functools.partial(part.run, block, tape)]
+        self._calls.append((tape, calls))
+        return calls
 
     def _cut(
         self, label: NDArray[np.float32], block_of: Callable[[int, int], Block]
@@ -184,12 +259,13 @@ class Engine:
                 if len(known) >= due - learned:
                     stop = start + int(known[due - learned - 1]) + 1
             tape = immediate_tape(label[start:stop])
-            learned += int(np.count_nonzero(tape.op))
+            learned += tape.learns
             yield Quantum(start, stop, block_of(start, stop), tape, learned, learned == due)
             start = stop
 
     def _through(self, quanta: Iterator[Quantum], records: int) -> Iterator[Quantum]:
         """Run all parts over quanta, in other threads too if they have records enough."""
+        self.forget()
         if records >= ENOUGH:
             quanta = iter(Flow(quanta, self._needs, self._step, self._settle, self.seconds))
         for quantum in quanta:
@@ -205,6 +281,7 @@ class Engine:
         for part in self._changing:
             if part.next_change() == learned:
                 part.change()
+        self.forget()
 
     def _step(self, name: str, block: Block, tape: Tape) -> None:
         before = time.thread_time()
@@ -234,6 +311,7 @@ class Engine:
                 f"the state has the parts {theirs}, the learner {ours}; use the same configuration"
             )
         self.learned = meta["learned"]
+        self.forget()
         for name, part in self.parts.items():
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}

@@ -34,6 +34,7 @@ __all__ = [
     "TWINS",
     "Kernel",
     "array_at",
+    "bound",
     "cache_folder",
     "exp32",
     "expm132",
@@ -89,6 +90,35 @@ def kernel(twin: Callable[..., Any] | None = None, *, allocates: bool = False) -
         return plain if TWINS else compiled  # type: ignore[return-value]
 
     return wrap
+
+
+def bound(
+    function: Callable[..., Any], *arguments: Any, more: tuple[Any, ...] = ()
+) -> Callable[..., Any]:
+    """Return a call of a kernel with the same arguments each time, array objects among them.
+
+    Finding out the types of arguments takes longer than a kernel takes for a single record; here
+    that is done once. Use it where arrays are filled anew for each record.
+
+    Parameters
+    ----------
+    function
+        A kernel, or its twin.
+    arguments
+        Its first arguments.
+    more
+        Examples of the rest, which each call gives and which are of these types each time.
+
+    Examples
+    --------
+    >>> exponential = bound(exp32, more=(np.float32(0),))
+    >>> exponential(np.float32(1)) == exp32(np.float32(1))
+    True
+    """
+    if hasattr(function, "typeof_pyval"):
+        types_ = tuple(function.typeof_pyval(argument) for argument in (*arguments, *more))
+        function = function.compile(types_)  # type: ignore[attr-defined]
+    return functools.partial(function, *arguments)
 
 
 _C = ctypes.CDLL(None)

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from onlinestack.block import LEARN, MARGIN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, immediate_tape
 from onlinestack.engine import Engine
 from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.features.encoder import Encoder
 from onlinestack.linear.classes import ClassMember, probabilities
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
-from onlinestack.linear.losses import LINKS, LOSSES, Loss, link_all
+from onlinestack.linear.losses import LINKS, LOSSES, Loss, click_all, link_all
 from onlinestack.linear.rule import SHIFTS, UPDATES, Rule
 from onlinestack.metrics import Scoreboard
 from onlinestack.spare import populate
@@ -392,9 +392,7 @@ class _Linear(Estimator):
         elif self.raw or task == REGRESSION:
             link_all(code, scores, out)
         else:
-            np.clip(scores, -MARGIN, MARGIN, out=scores)
-            link_all(code, scores, out)
-            np.clip(out, np.float32(1e-6), np.float32(1 - 1e-6), out=out)
+            click_all(code, scores, out)
         if self.scoreboard is not None:
             self._keep(self.scoreboard, block, tape, out, chosen)
 
@@ -427,16 +425,15 @@ class _Linear(Estimator):
 
     # River's verbs.
 
-    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> Any:
+    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> Any:
         """Take the steps for one record; return its prediction."""
         engine, encoder = self._started()
-        if LEARN in op:
-            encoder.meet(x)
+        if tape.learns and encoder.meet(x):
+            engine.forget()
         block = encoder.block_one(x, y, w)
-        tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
         p = np.empty(1 if self.oaa is None else (1, self.oaa), np.float32)
         scores, chosen = np.empty_like(p), np.empty(1, np.float32)
-        engine.run(block, tape)
+        engine.run(block, tape, again=encoder.again)
         self._score(block, tape, p, scores, chosen)
         self.scores, self.chosen = scores, chosen
         return p[0]
@@ -467,7 +464,7 @@ class _Linear(Estimator):
             y = code
         elif self._aim[0] == REGRESSION and not np.isfinite(np.float32(y)):
             raise ValueError(f"y={y!r} is no label; give a finite number")
-        self._one(x, y, w, [PREDICT, LEARN])
+        self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
 
 class LinearLearner(_Linear, base.Classifier):
@@ -624,7 +621,7 @@ class LinearLearner(_Linear, base.Classifier):
         ValueError
             Where the learner predicts numbers, which have no probabilities.
         """
-        p = self._one(x, None, 1.0, [PREDICT])
+        p = self._one(x, None, 1.0, PREDICT_ONE)
         if self._aim[0] == REGRESSION:
             raise ValueError("task='regression' predicts numbers: call predict_one for them")
         if self.classes is None:
@@ -645,7 +642,7 @@ class LinearLearner(_Linear, base.Classifier):
         self._started()
         if self._aim[0] != REGRESSION:
             return super().predict_one(x, **kwargs)
-        return float(self._one(x, None, 1.0, [PREDICT]))
+        return float(self._one(x, None, 1.0, PREDICT_ONE))
 
     @property
     def _multiclass(self) -> bool:
@@ -731,7 +728,7 @@ class LinearRegressor(_Linear, base.Regressor):
         x
             The record.
         """
-        return float(self._one(x, None, 1.0, [PREDICT]))
+        return float(self._one(x, None, 1.0, PREDICT_ONE))
 
 
 def _check(name: str, value: str, known: Any) -> None:

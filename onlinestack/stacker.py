@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from river import base
 
 from onlinestack.assembly import Assembly, assemble
-from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
 from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.metrics import Scoreboard
@@ -344,18 +344,16 @@ class OnlineStacker(Estimator, base.Classifier):
 
     # River's verbs.
 
-    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, op: list[int]) -> float:
+    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> float:
         stack = self._started()
-        if LEARN in op and stack.encoder.meet(x):
+        if tape.learns and stack.encoder.meet(x):
             stack.meet()
-        block = stack.encoder.block_one(x, y, w)
-        tape = Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
-        block = stack.layout.lay(block)
-        stack.engine.run(block, tape)
-        self._given = block.p.copy()
-        if self.scoreboard is not None:
-            self.scoreboard.update(block, tape, self._given)
-        return float(self._given[0, 0])
+            stack.engine.forget()
+        block = stack.layout.lay(stack.encoder.block_one(x, y, w))
+        stack.engine.run(block, tape, again=stack.encoder.again)
+        if tape.learns and self.scoreboard is not None:
+            self.scoreboard.update(block, tape, block.p)
+        return float(block.p[0, 0])
 
     def learn_one(self, x: dict[Hashable, Any], y: ClfTarget, w: float = 1.0) -> None:
         """Learn one record: what a batch of it would do.
@@ -375,7 +373,7 @@ class OnlineStacker(Estimator, base.Classifier):
             Where w is not a weight.
         """
         check_weight(w)
-        self._one(x, y, w, [PREDICT, LEARN])
+        self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
     def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:
         """Return the probabilities of no click and of a click.
@@ -385,7 +383,7 @@ class OnlineStacker(Estimator, base.Classifier):
         x
             The record.
         """
-        p = self._one(x, None, 1.0, [PREDICT])
+        p = self._one(x, None, 1.0, PREDICT_ONE)
         return {False: 1.0 - p, True: p}
 
     @property

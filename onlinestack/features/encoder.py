@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import getitem
+from operator import getitem, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ REMEMBERED = 2**16
 """How many hashes of texts are remembered over all fields, for records that come as dicts."""
 LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
+UNCHANGING = frozenset({str, int, float, bool, type(None)})
 NO_EXTENTS = np.empty((0, 0), np.int64)
 FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
@@ -283,10 +285,15 @@ class Encoder:
         others = [(j, r) for j, r in enumerate(self._readers) if r.kind != "category"]
         self._other_places = np.array([j for j, _ in others], np.int64)
         self._others = [reader for _, reader in others]
+        self._one: Block | None = None
+        """A record of one value a field, filled again and again."""
         self._lay_edges()
 
     def _lay_edges(self) -> None:
         """Derive all that follows from the edges: padded for the kernel, hashed once."""
+        self.again = False
+        self._seen: dict[Any, Any] = {}
+        """The record that `_one` holds, where its values can not change."""
         padded: list[NDArray[np.float64]] = [np.empty(0)]
         hashes: list[int] = []
         at = 0
@@ -619,6 +626,19 @@ class Encoder:
         return self._encode_any(x, readers)
 
     def _encode_singles(self, x: Mapping[Any, Any]) -> Encoded:
+        """Encode a record with one value a field; raise TypeError where it has several in one."""
+        pool, size = self._pool_of_one, len(self._names)
+        pool.features(size + (len(self._no_numbers) if self.plain else 0))
+        numbers = np.empty((1, len(self._no_numbers)))
+        self._fill_singles(x, pool.index, numbers[0])
+        encoded = self._encoded(pool, FIRST, np.array([[size]]), numbers, size)
+        if not self.extents:
+            return encoded
+        return self._with_extents(encoded, np.ones((1, size), np.int64))
+
+    def _fill_singles(
+        self, x: Mapping[Any, Any], index: NDArray[np.uint32], plain: NDArray[np.float64]
+    ) -> None:
         """Encode a record with one value a field, in as few steps of the interpreter as it takes.
 
         Raises
@@ -626,11 +646,9 @@ class Encoder:
         TypeError
             When a value is a list or a field a text.
         """
-        pool, size = self._pool_of_one, len(self._names)
-        pool.features(size + (len(self._no_numbers) if self.plain else 0))
         numbers = self._no_numbers.copy()
         hashes = array("I", map(getitem, self._memories, map(x.get, self._category_names)))
-        pool.index[self._category_places] = np.frombuffer(hashes, np.uint32)
+        index[self._category_places] = np.frombuffer(hashes, np.uint32)
         others = array("I")
         for reader in self._others:
             value: Any = x.get(reader.name)
@@ -646,11 +664,8 @@ class Encoder:
             else:
                 hashed, numbers[reader.number] = self._hash(reader, value)
                 others.append(hashed)
-        pool.index[self._other_places] = np.frombuffer(others, np.uint32)
-        encoded = self._encoded(pool, FIRST, np.array([[size]]), np.array([numbers]), size)
-        if not self.extents:
-            return encoded
-        return self._with_extents(encoded, np.ones((1, size), np.int64))
+        index[self._other_places] = np.frombuffer(others, np.uint32)
+        plain[:] = numbers
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
         index: list[int] = []
@@ -680,6 +695,9 @@ class Encoder:
     def block_one(self, x: Mapping[Any, Any], y: Any, w: float) -> Block:
         """Return one record as a block for the kernels.
 
+        Where a record has one value in each field it is the same block again, filled anew, so
+        that the kernels' calls can be kept.
+
         Parameters
         ----------
         x
@@ -689,13 +707,41 @@ class Encoder:
         w
             Its importance.
         """
-        return Block(
-            np.array([np.nan if y is None else y], np.float32),
-            np.array([w], np.float32),
-            np.zeros(1, np.float32),
-            np.zeros(1, np.int64),
-            *self.encode_one(x),
-        )
+        label = math.nan if y is None else y
+        block = self._one
+        if block is None or not self._refill(x, block):
+            block = Block(
+                np.array([label], np.float32),
+                np.array([w], np.float32),
+                np.zeros(1, np.float32),
+                np.zeros(1, np.int64),
+                *self.encode_one(x),
+            )
+            even = len(block.index) == len(self._names) and x.keys() <= self._known
+            if self.plain or not even:
+                return block
+            # Its own, since the pool is filled again for records that are not even.
+            block.index, block.value = block.index.copy(), block.value.copy()
+            self._one = block
+        block.label[0], block.weight[0], block.time = label, w, None
+        return block
+
+    def _refill(self, x: Mapping[Any, Any], block: Block) -> bool:
+        """Fill a block of one value a field with another record; tell whether it fits."""
+        seen, self._seen = self._seen, {}
+        self.again = x.keys() == seen.keys() and all(map(is_, x.values(), seen.values()))
+        if self.again:
+            self._seen = seen
+            return True
+        if self._undecided or not x.keys() <= self._known:
+            return False
+        try:
+            self._fill_singles(x, block.index, block.numbers[0])
+        except TypeError:  # a list, or a text field
+            return False
+        if UNCHANGING.issuperset(map(type, x.values())):
+            self._seen = dict(x)
+        return True
 
     # learning
 
@@ -718,6 +764,10 @@ class Encoder:
         if numbers.shape[1] != self.bins.count:  # Vowpal Wabbit text has none
             numbers = np.empty((block.n, self.bins.count))
         self.bins.observe(numbers, tape.op, tape.row)
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        return [functools.partial(self.run, block, tape)] if tape.learns else []
 
     def next_change(self) -> int:
         """Return the count of labelled records learned at which `change` is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import AHEAD, Block, Dense
+from onlinestack.kernel import bound, kernel
 from onlinestack.murmur import uniform_hash
 
 __all__ = ["Layout", "dense_index"]
@@ -46,6 +47,33 @@ class _Pool:
     dense: dict[str, Dense]
     scores: NDArray[np.float32]
     p: NDArray[np.float32]
+
+
+@kernel()
+def copy(index: Any, numbers: Any, places: Any, hashes: Any, table: Any) -> None:
+    """Copy the hashes and plain numbers of one record to where they lie in a laid block.
+
+    Parameters
+    ----------
+    index, numbers
+        Of the block as it came.
+    places
+        ``int64[k]``: columns of the table for the plain numbers, -1 for none.
+    hashes
+        ``uint32[size]``: where the hashes go.
+    table
+        ``float32[1, t]``: the table.
+    """
+    for j in range(len(index)):
+        hashes[j] = index[j]
+    for j in range(len(places)):
+        if places[j] >= 0:
+            number = numbers[0, j]
+            if number > LARGEST:
+                number = LARGEST
+            elif number < -LARGEST:
+                number = -LARGEST
+            table[0, places[j]] = np.float32(number)
 
 
 class Layout:
@@ -110,6 +138,10 @@ class Layout:
         """Field slots of namespaces of Vowpal Wabbit text, or of fields met in dicts."""
         self._places: dict[str, int] = {}
         """Columns of the table of the plain numbers met in dicts."""
+        self._given: Block | None = None
+        """The record that was laid last, if it was one, as it came; and as it was laid."""
+        self._laid: Block | None = None
+        self._copy: Callable[[], object] | None = None
         self._growing: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         """Slot of each field and column of each number of the encoder, -1 where none is left."""
 
@@ -151,8 +183,31 @@ class Layout:
         ----------
         block
             As the encoder or the parser of Vowpal Wabbit text makes it, with at most ``rows``
-            records. The result is valid for `AHEAD` more calls.
+            records. The result is valid for `AHEAD` more calls. One record in the same block as
+            before, filled anew, is in the same block again.
         """
+        laid = self._laid
+        if laid is None or block is not self._given:
+            self._laid = self._copy = None
+            laid = self._lay(block)
+            if block.n == 1 and block.opens.shape[1]:
+                self._given, self._laid = block, laid
+            return laid
+        if self._copy is None:
+            self._copy = bound(copy, *self._arguments(block, laid))
+        self._copy()
+        laid.time = block.time
+        return laid
+
+    def _arguments(self, block: Block, laid: Block) -> tuple[Any, ...]:
+        first = laid.start[0, 0] - block.start[0, 0]
+        hashes = laid.index[first : first + len(block.index)]
+        places = np.arange(min(block.numbers.shape[1], self.numbers))
+        if self._growing is not None:
+            places = self._growing[1]
+        return block.index, block.numbers, places, hashes, laid.table
+
+    def _lay(self, block: Block) -> Block:
         pool, n = self._next(block.n), block.n
         first = pool.dense["s"][0].shape[0] * sum(self._widths.values())
         low, high = _extent(block)
@@ -243,6 +298,10 @@ class Layout:
         slots = [_placed(self._slots, name, self.fields) for name in fields]
         places = [_placed(self._places, name, self.numbers) for name in numbers]
         self._growing = np.array(slots, np.int64), np.array(places, np.int64)
+        self._laid = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_given": None, "_laid": None, "_copy": None}
 
     def state(self) -> dict[str, Any]:
         """Return which names have which places, as JSON."""

@@ -21,7 +21,8 @@ the half with the smallest weights                          0.995
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from onlinestack.block import AHEAD, WORD, Block, Tape
 from onlinestack.features.bins import NEVER, watch
 from onlinestack.features.planes import Planes, Room, bits_of, draw, observe
+from onlinestack.kernel import bound
 
 __all__ = ["BITS", "WARM_UP", "RandomBits"]
 
@@ -143,12 +145,28 @@ class RandomBits:
         if self.planes is not None:
             if len(self.planes.column):
                 bits_of(block.table, self.numbers, self.planes, self._room, block.bits)
-            self.learned += int(np.count_nonzero(tape.op))
+            self.learned += tape.learns
             return
         block.bits[:] = 0
         observe(tape.op, tape.row, block.table, self.numbers, self._moments)
         seed = np.uint64(self.seed % 2**64)
         self.learned = int(watch(self._sample, block.table, tape.op, tape.row, self.learned, seed))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        planes = self.planes
+        if planes is None:
+            return [functools.partial(self.run, block, tape)]
+        calls: list[Callable[[], object]] = []
+        if len(planes.column) and tape.learns < len(tape.op):
+            arguments = block.table, self.numbers, planes, self._room, block.bits
+            calls.append(bound(bits_of, *arguments))
+        if tape.learns:
+            calls.append(functools.partial(self._count, tape))
+        return calls
+
+    def _count(self, tape: Tape) -> None:
+        self.learned += tape.learns
 
     def next_change(self) -> int:
         """Return the count of labelled records learned at which the planes are drawn."""

@@ -9,7 +9,7 @@ trained now and then follow a stream that drifts in between.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
 from onlinestack.features.rates import LANES, LINE, MOST, book_of, scale_of, walk
+from onlinestack.kernel import bound
 
 __all__ = ["HALF_LIVES", "LONGEST", "Statistics"]
 
@@ -148,14 +149,22 @@ class Statistics:
             )
         if block.n and self.fields:
             self._fit(int((closes - opens).sum(axis=1).max()))
-        walk(
+        walk(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        self._fit(len(block.index))
+        return [bound(walk, *self._arguments(block, tape))]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,
             block.weight,
             block.index,
-            opens,
-            closes,
+            block.opens,
+            block.closes,
             block.table,
             self.at,
             block.dense["c"][1],

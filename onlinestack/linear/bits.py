@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, PREDICT, WORD, Block, Tape
-from onlinestack.kernel import exp32, kernel, log32
+from onlinestack.kernel import bound, exp32, kernel, log32
 
 __all__ = ["BitsMember", "Weights", "walk"]
 
@@ -290,7 +290,14 @@ class BitsMember:
             )
         if len(self.raw) < block.n:
             self.raw = np.zeros(max(4096, block.n), np.float32)
-        walk(
+        walk(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        return [bound(walk, *self._arguments(block, tape))]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,

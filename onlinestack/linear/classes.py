@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onlinestack.block import LEARN, Block, Tape
 from onlinestack.kernel import exp32, kernel
 from onlinestack.linear.interactions import Reads, gather, sum_of_squares
-from onlinestack.linear.learner import LinearMember, Scratch
+from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.reductions import _class_score as class_score
 from onlinestack.linear.rule import CLOCK, COIN, GD, HIGH, LOW, PISTOL, Rule, finalize
 from onlinestack.linear.updates import learn, look_again
@@ -198,21 +198,20 @@ class ClassMember(LinearMember):
     def __init__(self, reads: Reads, rule: Rule, *, classes: int, met: int, **options: Any) -> None:
         super().__init__(reads, rule, **options)
         self._classes = classes
+        self._walk = walk_classes
         self._now = np.zeros(classes, np.float32)
         self._met = np.array([met], np.int64)
         self.score: NDArray[np.float32] = np.zeros((0, classes), np.float32)
         self.chosen: NDArray[np.float32] = np.zeros(0, np.float32)
 
-    def run(self, block: Block, tape: Tape) -> None:
-        """Walk the tape; `score` and `chosen` then hold the rows that were predicted."""
-        if self._wildcards:
-            self._expand(block)
-        if len(self.chosen) < block.n:
-            room = max(1024, block.n)
+    def _make_room(self, rows: int) -> None:
+        if len(self.chosen) < rows:
+            room = max(1024, rows)
             self.score = np.zeros((room, self._classes), np.float32)
             self.chosen = np.zeros(room, np.float32)
-        self._scratch: Scratch = self._scratch.fit(block, self.reads)
-        walk_classes(
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,

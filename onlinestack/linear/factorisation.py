@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
+from onlinestack.kernel import bound
 from onlinestack.linear.factor_walk import walk
 from onlinestack.linear.factors import FACTORS, STRIDE, Scratch, Steps, Tables
 
@@ -172,19 +173,30 @@ class Factorisation:
     def run(self, block: Block, tape: Tape) -> None:
         """Walk the tape over a block and serve the members' scores."""
         fields = self._fields
-        opens, closes = block.opens[:, :fields], block.closes[:, :fields]
-        need = int((closes - opens).sum(axis=1).max(initial=0))
-        if need > len(self._scratch.slot):
-            self._scratch = Scratch.of(2 * need, *self._shape[2:])
-        walk(
+        counts = block.closes[:, :fields] - block.opens[:, :fields]
+        self._fit(int(counts.sum(axis=1).max(initial=0)))
+        walk(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        self._fit(len(block.index))
+        return [bound(walk, *self._arguments(block, tape))]
+
+    def _fit(self, features: int) -> None:
+        """Make room for records of so many features."""
+        if features > len(self._scratch.slot):
+            self._scratch = Scratch.of(2 * features, *self._shape[2:])
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,
             block.weight,
             block.index,
             block.value,
-            np.ascontiguousarray(opens),
-            np.ascontiguousarray(closes),
+            np.ascontiguousarray(block.opens[:, : self._fields]),
+            np.ascontiguousarray(block.closes[:, : self._fields]),
             self.columns,
             self.steps,
             self.tables,

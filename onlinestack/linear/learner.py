@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, PREDICT, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 from onlinestack.linear.descent import descend_swiftly, is_swift, predict_swiftly
 from onlinestack.linear.interactions import (
     CONSTANT,
@@ -91,9 +93,12 @@ class Scratch(NamedTuple):
             need = longest_list(block.names, block.start, block.stop, reads)
         else:
             need = int((block.stop - block.start).sum(axis=1).max(initial=0)) + 1
-        width = reads.terms.shape[1]
+        return self.of_size(need, reads.terms.shape[1])
+
+    def of_size(self, need: int, width: int = 0) -> Scratch:
+        """Return scratch for lists of ``need`` entries: this, or one twice as long."""
         if need > self.slots.shape[1] or width > len(self.at):
-            return Scratch.of(2 * need, width)
+            return Scratch.of(2 * need, max(width, len(self.at)))
         return self
 
 
@@ -378,6 +383,7 @@ class LinearMember:
         self.norms = np.zeros((reads.spread, 3))
         self.norms[0, [NORMS, TOTAL]] = initial_t
         self.norms[:, SCALE] = 1.0
+        self._walk: Callable[..., None] = walk
         self._scratch = Scratch.of(256, reads.terms.shape[1])
         self.raw = np.zeros(0, np.float32)
         self.score = np.zeros(0, np.float32)
@@ -387,12 +393,37 @@ class LinearMember:
         """Walk the tape over a block; `score` and `raw` then hold the rows that were predicted."""
         if self._wildcards:
             self._expand(block)
-        if len(self.score) < block.n:
-            self.raw = np.zeros(max(4096, block.n), np.float32)
-            self.score = np.zeros(max(4096, block.n), np.float32)
-            self.loss = np.zeros(max(4096, block.n), np.float32)
+        self._make_room(block.n)
         self._scratch = self._scratch.fit(block, self.reads)
-        walk(
+        self._walk(*self._arguments(block, tape))
+
+    def _make_room(self, rows: int) -> None:
+        if len(self.score) < rows:
+            self.raw = np.zeros(max(4096, rows), np.float32)
+            self.score = np.zeros(max(4096, rows), np.float32)
+            self.loss = np.zeros(max(4096, rows), np.float32)
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        if self._wildcards:
+            return [functools.partial(self.run, block, tape)]
+        if not len(self.reads.terms):
+            self._scratch = self._scratch.of_size(len(block.index) + 1)
+            return [bound(self._walk, *self._arguments(block, tape))]
+        room = self._scratch.slots.shape[1]
+        longest = bound(longest_list, block.names, block.start, block.stop, self.reads)
+        walked = bound(self._walk, *self._arguments(block, tape))
+
+        def call() -> None:
+            if longest() > room:
+                self.run(block, tape)
+            else:
+                walked()
+
+        return [call]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,

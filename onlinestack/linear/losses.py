@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from onlinestack.block import MARGIN
 from onlinestack.kernel import exp32, expm132, kernel, log1p32, log32
 
 __all__ = [
@@ -54,6 +55,7 @@ ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4
 EXP_LIMIT = np.float32(44)
 POISSON_OFFSET = np.float32(1e-6)
 FAR = np.float32(80)
+LEAST, MOST = np.float32(1e-6), np.float32(1 - 1e-6)
 """Where a logistic loss of no weight may still be infinite, and nothing times it no number."""
 
 
@@ -391,3 +393,11 @@ def link_all(code: Any, scores: Any, out: Any) -> None:
     """Write the linked predictions of many scores to ``out``."""
     for i in range(scores.shape[0]):
         out[i] = link(code, scores[i])
+
+
+@kernel()
+def click_all(code: Any, scores: Any, out: Any) -> None:
+    """Clip scores to margins, and write the click probabilities they are linked to to ``out``."""
+    for i in range(scores.shape[0]):
+        scores[i] = min(max(scores[i], -MARGIN), MARGIN)
+        out[i] = min(max(np.float32(link(code, scores[i])), LEAST), MOST)

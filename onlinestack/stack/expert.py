@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, MARGIN, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 
 __all__ = ["MARGIN", "Expert", "Scoring", "serve"]
 
@@ -23,6 +24,9 @@ class Scoring(Protocol):
 
     def run(self, block: Block, tape: Tape) -> None:
         """Take the steps of a quantum."""
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same, for a block that is filled again and again."""
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON."""
@@ -96,7 +100,15 @@ class Expert:
     def run(self, block: Block, tape: Tape) -> None:
         """Take the steps of a quantum and serve the scores."""
         self.part.run(block, tape)
-        serve(
+        serve(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        calls = self.part.bind(block, tape)
+        return [*calls, bound(serve, *self._arguments(block, tape))]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,

@@ -16,14 +16,14 @@ Herbster, M. and Warmuth, M. K. (1998). Tracking the best expert. Machine Learni
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import PREDICT, Block, Tape
-from onlinestack.kernel import exp32, kernel
+from onlinestack.kernel import bound, exp32, kernel
 
 __all__ = ["CLIP", "MEAN", "Mixture", "mix", "probability"]
 
@@ -186,7 +186,14 @@ class Mixture:
 
     def run(self, block: Block, tape: Tape) -> None:
         """Predict the rows the tape predicts into ``block.p``; weigh experts where it learns."""
-        mix(
+        mix(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        return [bound(mix, *self._arguments(block, tape))]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.label,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import PREDICT, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 from onlinestack.trees.window import clipped
 
 __all__ = ["MarginColumns", "copy_margins"]
@@ -70,7 +70,16 @@ class MarginColumns:
 
     def run(self, block: Block, tape: Tape) -> None:
         """Copy the margins of the rows that the tape predicts."""
-        copy_margins(tape.op, tape.row, block.scores, block.table, self._source, self._target)
+        copy_margins(*self._arguments(block, tape))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        if tape.learns == len(tape.op):
+            return []
+        return [bound(copy_margins, *self._arguments(block, tape))]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return tape.op, tape.row, block.scores, block.table, self._source, self._target
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return nothing: it learns nothing."""

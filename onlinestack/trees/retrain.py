@@ -14,8 +14,9 @@ weighted, is above their standard error.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
+from onlinestack.kernel import bound
 from onlinestack.murmur import uniform_hash
 from onlinestack.trees.boosted import TrainingError, TreeSettings
 from onlinestack.trees.forest import ForestError, flatten
@@ -159,13 +161,28 @@ class Retrained:
 
     def run(self, block: Block, tape: Tape) -> None:
         """Score the rows that the tape predicts, count clicks at those that it learns."""
-        learns = int(np.count_nonzero(tape.op))
-        if self._pending is not None and learns:
-            self._order(self._pending)
-        base = self._base_column
-        self._generation.score(block, tape, self.column, base)
-        source = base if self._generation.forest is None else self.column
-        serve(
+        self._generation.score(block, tape, self.column, self._base_column)
+        serve(*self._arguments(block, tape))
+        if self.leaves:
+            self._generation.fill_leaves(block, tape)
+        if tape.learns:
+            self._count(block, tape)
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        calls: list[Callable[[], object]] = []
+        if tape.learns < len(tape.op):
+            calls += self._generation.bind(block, tape, self.column, self._base_column)
+            if self.leaves:
+                calls.append(functools.partial(self._generation.fill_leaves, block, tape))
+        calls.append(bound(serve, *self._arguments(block, tape)))
+        if tape.learns:
+            calls.append(functools.partial(self._count, block, tape))
+        return calls
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        source = self._base_column if self._generation.forest is None else self.column
+        return (
             tape.op,
             tape.row,
             block.label,
@@ -175,10 +192,13 @@ class Retrained:
             source,
             self._rate,
         )
-        if self.leaves:
-            self._generation.fill_leaves(block, tape)
+
+    def _count(self, block: Block, tape: Tape) -> None:
+        """Count what is learned; order the training that was under way when restored."""
+        if self._pending is not None:
+            self._order(self._pending)
         self.schedule.watch(block, tape)
-        self.learned += learns
+        self.learned += tape.learns
 
     # retraining
 

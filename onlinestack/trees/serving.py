@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from onlinestack.block import MARGIN, PREDICT, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 from onlinestack.trees.forest import Forest, leaf_hashes, leaf_rows, places, score_rows
 from onlinestack.trees.guard import CLICKS, WEIGHT, rate_logit
 from onlinestack.trees.window import clipped
@@ -112,17 +113,26 @@ class Generation:
         Does nothing before the first generation.
         """
         if self.forest is not None:
-            score_rows(
-                tape.op,
-                tape.row,
-                block.table,
-                self.forest,
-                self._places,
-                block.scores,
-                base,
-                column,
-                MARGIN,
-            )
+            score_rows(*self._arguments(block, tape, column, base))
+
+    def bind(self, block: Block, tape: Tape, column: int, base: int) -> list[Callable[[], object]]:
+        """Return what does the same as `score`, for a block that is filled again and again."""
+        if self.forest is None:
+            return []
+        return [bound(score_rows, *self._arguments(block, tape, column, base))]
+
+    def _arguments(self, block: Block, tape: Tape, column: int, base: int) -> tuple[Any, ...]:
+        return (
+            tape.op,
+            tape.row,
+            block.table,
+            self.forest,
+            self._places,
+            block.scores,
+            base,
+            column,
+            MARGIN,
+        )
 
     def fill_leaves(self, block: Block, tape: Tape) -> None:
         """Fill namespace ``l``: one feature a tree, none before the first generation."""

@@ -11,14 +11,14 @@ them in place while the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import LEARN, MARGIN, Block, Tape
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 from onlinestack.trees.boosted import Rows
 
 __all__ = ["Ring", "Window", "append", "clipped"]
@@ -195,7 +195,21 @@ class Window:
                 f"the block has a table of {block.table.shape[1]} columns; expected {width}: fill "
                 "it for the same fields as the window was made for"
             )
-        self.learned = append(
+        self.learned = append(*(*self._arguments(block, tape), self.learned))
+
+    def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
+        """Return what does the same as `run`, for a block that is filled again and again."""
+        if not tape.learns:
+            return []
+        appended = bound(append, *self._arguments(block, tape), more=(self.learned,))
+
+        def call() -> None:
+            self.learned = appended(self.learned)
+
+        return [call]
+
+    def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
+        return (
             tape.op,
             tape.row,
             block.table,
@@ -204,7 +218,6 @@ class Window:
             block.scores,
             self._columns,
             self._ring,
-            self.learned,
         )
 
     def _views(self, cut: int, rows: int) -> list[slice]:
