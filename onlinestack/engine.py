@@ -191,7 +191,7 @@ class Engine:
         for quantum in self._through(self._cut(known, block_of), len(label)):
             yield quantum.start, quantum.stop, quantum.block, quantum.tape
 
-    def run(self, block: Block, tape: Tape, *, again: bool = False) -> None:
+    def run(self, block: Block, tape: Tape, *, again: bool = False) -> bool:
         """Run all parts over one block that is no part of a longer stretch.
 
         One record is quick from the third time on, if its block and tape are the same objects,
@@ -206,19 +206,23 @@ class Engine:
         again
             Whether it is one record, the same as the last time: what was predicted then, and not
             learned since, need not be predicted again.
+
+        Returns
+        -------
+        Whether rows were predicted.
         """
         if block.n == 1:
             predicted = again and block is self._served
             if predicted and tape is PREDICT_AND_LEARN_ONE:
                 tape = LEARN_ONE
-            elif predicted and not tape.learns:
-                return
-            self._run_one(block, tape)
-            return
+            if not predicted or tape.learns:
+                self._run_one(block, tape)
+            return not predicted and tape.learns < len(tape.op)
         learned = self.learned + tape.learns
         quantum = Quantum(0, block.n, block, tape, learned, learned == self.due())
         for _ in self._through(iter([quantum]), block.n):
             pass
+        return tape.learns < len(tape.op)
 
     def _run_one(self, block: Block, tape: Tape) -> None:
         learned = self.learned + tape.learns

@@ -101,6 +101,8 @@ class _Linear(Estimator):
         self._encoder = Encoder(() if schema is None else schema.fields, seed=self.seed)
         self._engine = Engine({"encoder": self._encoder, "linear": member})
         self.scoreboard = None if self.raw else self.new_board()
+        p = np.zeros(1 if self.oaa is None else (1, self.oaa), np.float32)
+        self._of_one = p, np.zeros_like(p), np.zeros(1, np.float32)
 
     def new_board(self, name: str = "linear") -> Board:
         """Return a scoreboard of the learner's task without any scores.
@@ -382,19 +384,29 @@ class _Linear(Estimator):
         engine, _ = self._started()
         member = engine.parts["linear"]
         assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        self._link(member, out, scores, chosen)
+        if self.scoreboard is not None and tape.learns:
+            self._keep(self.scoreboard, block, tape, out, chosen)
+
+    def _link(
+        self,
+        member: LinearMember,
+        out: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        chosen: NDArray[np.float32],
+    ) -> None:
+        """Turn the scores of the first rows into predictions."""
         task, loss = self._aim
-        scores[:] = member.score[: block.n]
+        scores[:] = member.score[: len(scores)]
         own = "identity" if self.raw else OWN_LINK.get(loss, "identity")
         code = LINKS[self.link or own]
         if isinstance(member, ClassMember):
-            chosen[:] = member.chosen[: block.n]
+            chosen[:] = member.chosen[: len(scores)]
             probabilities(loss in ("logistic", "hinge"), scores, out)
         elif self.raw or task == REGRESSION:
             link_all(code, scores, out)
         else:
             click_all(code, scores, out)
-        if self.scoreboard is not None:
-            self._keep(self.scoreboard, block, tape, out, chosen)
 
     @staticmethod
     def _keep(
@@ -431,11 +443,13 @@ class _Linear(Estimator):
         if tape.learns and encoder.meet(x):
             engine.forget()
         block = encoder.block_one(x, y, w)
-        p = np.empty(1 if self.oaa is None else (1, self.oaa), np.float32)
-        scores, chosen = np.empty_like(p), np.empty(1, np.float32)
-        engine.run(block, tape, again=encoder.again)
-        self._score(block, tape, p, scores, chosen)
-        self.scores, self.chosen = scores, chosen
+        if engine.run(block, tape, again=encoder.again):
+            member = engine.parts["linear"]
+            assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+            self._link(member, *self._of_one)
+        p, self.scores, self.chosen = self._of_one
+        if tape.learns and self.scoreboard is not None:
+            self._keep(self.scoreboard, block, tape, p, self.chosen)
         return p[0]
 
     def learn_one(self, x: dict[Hashable, Any], y: Any, w: float = 1.0) -> None:

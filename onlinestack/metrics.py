@@ -209,9 +209,12 @@ class Scoreboard:
         The baselines' predictions, ``float32[n, 2]``.
         """
         experts = len(self.names) - len(BASELINES)
-        predictions = np.require(p, np.float32, ("C", "W")).reshape(block.n, experts)
+        if p.dtype != np.float32 or not p.flags.carray:
+            p = np.require(p, np.float32, ("C", "W"))
+        predictions = p.reshape(block.n, experts)
         if served is None:
-            served = np.full((block.n, len(BASELINES)), HALF)
+            served = np.empty((block.n, len(BASELINES)), np.float32)
+            served.fill(HALF)
         bins = self._histograms
         score(
             tape.op,

@@ -29,13 +29,14 @@ each value its own                 .4606   .2883  .5320  .5260
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import LEARN
-from onlinestack.kernel import kernel
+from onlinestack.kernel import bound, kernel
 
 __all__ = ["FIRST_CHANGE", "NEVER", "Bins", "lower_edge", "ordered_key"]
 
@@ -246,6 +247,18 @@ class Bins:
         """
         seed = np.uint64(self.seed % 2**64)
         self.learned = int(watch(self.reservoir, numbers, op, row, self.learned, seed))
+
+    def bind(
+        self, numbers: NDArray[np.float64], op: NDArray[np.uint8], row: NDArray[np.int32]
+    ) -> Callable[[], None]:
+        """Return what does the same as `observe`, for arrays that are filled again and again."""
+        seed = np.uint64(self.seed % 2**64)
+        watched = bound(watch, self.reservoir, numbers, op, row, more=(self.learned, seed))
+
+        def call() -> None:
+            self.learned = watched(self.learned, seed)
+
+        return call
 
     def next_change(self) -> int:
         """Return the count of labelled records learned at which edges move next."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import sys
@@ -50,7 +49,8 @@ REMEMBERED = 2**16
 """How many hashes of texts are remembered over all fields, for records that come as dicts."""
 LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
-UNCHANGING = frozenset({str, int, float, bool, type(None)})
+NUMERIC = frozenset({int, float, type(None), np.int64, np.int32, np.float64, np.float32})
+UNCHANGING = NUMERIC | {str, bool}
 NO_EXTENTS = np.empty((0, 0), np.int64)
 FIRST, ONE_NAME = np.zeros((1, 1), np.int64), np.array([[ord("f")]], np.uint8)
 
@@ -110,6 +110,12 @@ class _Reader:
     """Of the bins, that of "below all edges" first; empty while there are no edges."""
     memory: _Memory
 
+    def bin(self, number: float) -> int:
+        """Return the hash of the bin that a finite number lies in."""
+        if self.hashes:
+            return self.hashes[bisect_right(self.edges, number)]
+        return uniform_hash(np.float64(lower_edge(number)).tobytes(), self.seed)
+
 
 class _Memory(dict[Any, int]):
     """The hashes of texts met lately in a field, and of "missing" as None.
@@ -129,6 +135,29 @@ class _Memory(dict[Any, int]):
         hashed = uniform_hash(canonical(value), self.seed)
         if value is None or (type(value) is str and len(value) <= LONGEST_REMEMBERED):
             if len(self) >= self.room:
+                self.clear()
+            self[value] = hashed
+        return hashed
+
+
+class _Bins(dict[Any, int]):
+    """The hashes of the bins of numbers met lately in a field, and of "missing" as None."""
+
+    __slots__ = ("reader",)
+
+    def __init__(self, reader: _Reader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def __missing__(self, value: Any) -> int:
+        reader = self.reader
+        if value is None or value != value:
+            return reader.missing
+        if not -LARGEST <= value <= LARGEST:
+            raise TypeError("no plain number")
+        hashed = reader.bin(float(value))
+        if type(value) is int:
+            if len(self) >= reader.memory.room:
                 self.clear()
             self[value] = hashed
         return hashed
@@ -278,13 +307,12 @@ class Encoder:
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
         self._no_numbers = [math.nan] * numbers
-        categories = [(j, r) for j, r in enumerate(self._readers) if r.kind == "category"]
-        self._category_places = np.array([j for j, _ in categories], np.int64)
-        self._category_names = [reader.name for _, reader in categories]
-        self._memories = [reader.memory for _, reader in categories]
-        others = [(j, r) for j, r in enumerate(self._readers) if r.kind != "category"]
-        self._other_places = np.array([j for j, _ in others], np.int64)
-        self._others = [reader for _, reader in others]
+        places = [j for j, reader in enumerate(self._readers) if reader.kind != "text"]
+        places.sort(key=lambda j: self._readers[j].number)
+        self._single_places = np.array(places, np.int64)
+        self._singles = [self._readers[j] for j in places]
+        self._single_names = [reader.name for reader in self._singles]
+        self._first_number = len(places) - numbers
         self._one: Block | None = None
         """A record of one value a field, filled again and again."""
         self._lay_edges()
@@ -314,6 +342,7 @@ class Encoder:
             hashes += reader.hashes
             padded += [edges, np.full(count - len(edges), math.inf)]
             at += count
+        self._memories = [_Bins(r) if r.number >= 0 else r.memory for r in self._singles]
         self._edges = np.concatenate(padded)
         self._hashes = np.array(hashes, np.uint32)
         if len(self._table) == len(self._fields_table):
@@ -556,10 +585,7 @@ class Encoder:
                 return uniform_hash(text, reader.seed), math.nan
         if not math.isfinite(number):
             return reader.missing, math.nan
-        if reader.hashes:
-            return reader.hashes[bisect_right(reader.edges, number)], number
-        edge = np.float64(lower_edge(number)).tobytes()
-        return uniform_hash(edge, reader.seed), number
+        return reader.bin(number), number
 
     def _several_of(self, reader: _Reader, value: Any) -> list[int]:
         """Return the hashes of a text's tokens or a list's elements."""
@@ -646,25 +672,12 @@ class Encoder:
         TypeError
             When a value is a list or a field a text.
         """
-        numbers = self._no_numbers.copy()
-        hashes = array("I", map(getitem, self._memories, map(x.get, self._category_names)))
-        index[self._category_places] = np.frombuffer(hashes, np.uint32)
-        others = array("I")
-        for reader in self._others:
-            value: Any = x.get(reader.name)
-            kind = type(value)
-            if value is None:
-                others.append(reader.missing)
-            elif (kind is float or kind is int) and reader.hashes and -LARGEST <= value <= LARGEST:
-                number = float(value)
-                others.append(reader.hashes[bisect_right(reader.edges, number)])
-                numbers[reader.number] = number
-            elif reader.number < 0 or is_multiple(value):
-                raise TypeError("several features")
-            else:
-                hashed, numbers[reader.number] = self._hash(reader, value)
-                others.append(hashed)
-        index[self._other_places] = np.frombuffer(others, np.uint32)
+        values = list(map(x.get, self._single_names))
+        numbers = values[self._first_number :]
+        if len(values) < len(self._names) or not NUMERIC.issuperset(map(type, numbers)):
+            raise TypeError("texts, or no plain numbers")
+        hashes = array("I", map(getitem, self._memories, values))
+        index[self._single_places] = np.frombuffer(hashes, np.uint32)
         plain[:] = numbers
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
@@ -767,7 +780,7 @@ class Encoder:
 
     def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
         """Return what does the same as `run`, for a block that is filled again and again."""
-        return [functools.partial(self.run, block, tape)] if tape.learns else []
+        return [self.bins.bind(block.numbers, tape.op, tape.row)] if tape.learns else []
 
     def next_change(self) -> int:
         """Return the count of labelled records learned at which `change` is due."""
