@@ -168,6 +168,8 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         margins=len(read),
         others={"l": leaves} if leaves else None,
     )
+    if fields is None:
+        layout.meet((), ())
     kinds = ("member",) * members + ("stacker",) * len(recipe.stackers) + ("mean",)
     trees = tuple(parts[f"score:{entry.name}"] for entry in recipe.trees)
     return Assembly(Engine(parts), encoder, layout, mixture, kinds, trees)

@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import getitem, is_
+from operator import eq, getitem, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,10 +130,11 @@ class _Memory(dict[Any, int]):
         self.seed, self.room = seed, room
 
     def __missing__(self, value: Any) -> int:
-        if is_multiple(value):
+        text = type(value) is str
+        if not text and is_multiple(value):
             raise TypeError("several features")  # as lists, which have no hash, raise it
         hashed = uniform_hash(canonical(value), self.seed)
-        if value is None or (type(value) is str and len(value) <= LONGEST_REMEMBERED):
+        if value is None or (text and len(value) <= LONGEST_REMEMBERED):
             if len(self) >= self.room:
                 self.clear()
             self[value] = hashed
@@ -151,11 +152,12 @@ class _Bins(dict[Any, int]):
 
     def __missing__(self, value: Any) -> int:
         reader = self.reader
-        if value is None or value != value:
+        number = math.nan if value is None else float(value)
+        if number != number:
             return reader.missing
-        if not -LARGEST <= value <= LARGEST:
+        if not -LARGEST <= number <= LARGEST:
             raise TypeError("no plain number")
-        hashed = reader.bin(float(value))
+        hashed = reader.bin(number)
         if type(value) is int:
             if len(self) >= reader.memory.room:
                 self.clear()
@@ -294,6 +296,7 @@ class Encoder:
         count, numbers = len(self._names), 0
         room = max(16, REMEMBERED // max(count, 1))
         self._known, self._undecided = set(self._names), "" in self._kinds
+        self._texts = "text" in self._kinds
         self._readers: list[_Reader] = []
         self._fields_table = np.zeros((count, WIDTH), np.int64)
         self._fields_table[:, NUMBER_COLUMN] = -1
@@ -307,12 +310,7 @@ class Encoder:
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
         self._no_numbers = [math.nan] * numbers
-        places = [j for j, reader in enumerate(self._readers) if reader.kind != "text"]
-        places.sort(key=lambda j: self._readers[j].number)
-        self._single_places = np.array(places, np.int64)
-        self._singles = [self._readers[j] for j in places]
-        self._single_names = [reader.name for reader in self._singles]
-        self._first_number = len(places) - numbers
+        self._number_places = [j for j, reader in enumerate(self._readers) if reader.number >= 0]
         self._one: Block | None = None
         """A record of one value a field, filled again and again."""
         self._lay_edges()
@@ -342,7 +340,7 @@ class Encoder:
             hashes += reader.hashes
             padded += [edges, np.full(count - len(edges), math.inf)]
             at += count
-        self._memories = [_Bins(r) if r.number >= 0 else r.memory for r in self._singles]
+        self._memories: list[Any] = [_Bins(r) if r.number >= 0 else r.memory for r in self._readers]
         self._edges = np.concatenate(padded)
         self._hashes = np.array(hashes, np.uint32)
         if len(self._table) == len(self._fields_table):
@@ -641,7 +639,7 @@ class Encoder:
         if x.keys() <= self._known and not self._undecided:
             try:
                 return self._encode_singles(x)
-            except TypeError:  # a list, or a text field
+            except (TypeError, OverflowError):  # a list, a text, or no number
                 return self._encode_any(x, self._readers)
         x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
         readers = self._readers
@@ -672,12 +670,12 @@ class Encoder:
         TypeError
             When a value is a list or a field a text.
         """
-        values = list(map(x.get, self._single_names))
-        numbers = values[self._first_number :]
-        if len(values) < len(self._names) or not NUMERIC.issuperset(map(type, numbers)):
+        values = list(map(x.get, self._names))
+        numbers = [values[j] for j in self._number_places]
+        if self._texts or not NUMERIC.issuperset(map(type, numbers)):
             raise TypeError("texts, or no plain numbers")
         hashes = array("I", map(getitem, self._memories, values))
-        index[self._single_places] = np.frombuffer(hashes, np.uint32)
+        index[: len(values)] = np.frombuffer(hashes, np.uint32)
         plain[:] = numbers
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
@@ -742,7 +740,8 @@ class Encoder:
     def _refill(self, x: Mapping[Any, Any], block: Block) -> bool:
         """Fill a block of one value a field with another record; tell whether it fits."""
         seen, self._seen = self._seen, {}
-        self.again = x.keys() == seen.keys() and all(map(is_, x.values(), seen.values()))
+        same = len(x) == len(seen) and all(map(is_, x.values(), seen.values()))
+        self.again = same and all(map(eq, x, seen))
         if self.again:
             self._seen = seen
             return True
@@ -750,7 +749,7 @@ class Encoder:
             return False
         try:
             self._fill_singles(x, block.index, block.numbers[0])
-        except TypeError:  # a list, or a text field
+        except (TypeError, OverflowError):  # a list, a text, or no number
             return False
         if UNCHANGING.issuperset(map(type, x.values())):
             self._seen = dict(x)

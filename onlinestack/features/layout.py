@@ -301,7 +301,9 @@ class Layout:
         self._laid = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_given": None, "_laid": None, "_copy": None}
+        # Views of an array would be arrays of their own.
+        none = dict.fromkeys(("_given", "_laid", "_copy", "_pool_of_one"))
+        return self.__dict__ | none | {"_pools": []}
 
     def state(self) -> dict[str, Any]:
         """Return which names have which places, as JSON."""
