@@ -388,8 +388,9 @@ def _logging(config: Config, report: Any) -> Iterator[None]:
 
 def main() -> None:
     """Run the command line; the entry point of the ``onlinestack`` program."""
-    from onlinestack.spare import absent
+    from onlinestack.spare import absent, few_heaps
 
+    few_heaps()
     # Arrow's own pool gives memory back so eagerly that a third of a Parquet run went into
     # getting it again.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -165,12 +165,12 @@ def cache_folder() -> Path | None:
     return folder
 
 
-def compiled_before(module_file: str) -> bool:
-    """Tell whether kernels of a module (given by its ``__file__``) are in the cache already."""
+def compiled_before(module: str) -> bool:
+    """Tell whether kernels of a module (by its last name) are in the cache already."""
     folder = cache_folder()
     if TWINS or folder is None:
         return TWINS
-    return any((folder / _stamp()).glob(f"{Path(module_file).stem}.*"))
+    return any((folder / _stamp()).glob(f"{module}.*"))
 
 
 if TWINS:
@@ -197,7 +197,7 @@ if TWINS:
 else:
     import numba
     from llvmlite import ir
-    from numba.core import caching, cgutils, types
+    from numba.core import caching, cgutils, codegen, compiler, registry, types
     from numba.extending import intrinsic
     from numba.np import arrayobj
 
@@ -233,11 +233,60 @@ else:
             with self._guard_against_spurious_io_errors():
                 return self._load_overload(sig, target_context)
 
+    class _PartLibrary(codegen.JITCodeLibrary):
+        """Code that is optimised to be linked into other code, and never run by itself."""
+
+        def _finalize_final_module(self) -> None:
+            self._finalized = True
+
+        def get_pointer_to_function(self, name: str) -> int:
+            self._ensure_finalized()
+            return 0
+
+        @property
+        def codegen(self) -> Any:
+            return self
+
+        def set_env(self, name: str, env: Any) -> None:
+            """Do nothing: what is never run needs no surroundings."""
+
+    class _PartCompiler(compiler.Compiler):
+        def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+            super().__init__(typing, target, _PartLibrary(target.codegen(), "part"), *rest)
+
+    class _Part(registry.CPUDispatcher):
+        """A kernel as other kernels call it; constants and variables of a type share one."""
+
+        def get_call_template(self, args: Any, kws: Any) -> Any:
+            return super().get_call_template([types.unliteral(arg) for arg in args], kws)
+
+    class _Whole(registry.CPUDispatcher):
+        """A kernel as Python calls it.
+
+        Other kernels get the same function without machine code and the way in from Python of
+        its own: that takes a third of all time to compile, and most kernels are never called but
+        by kernels.
+        """
+
+        _cache: Any
+
+        @functools.cached_property
+        def part(self) -> Any:
+            options = {**self.targetoptions, "no_cpython_wrapper": True}
+            return _Part(self.py_func, targetoptions=options, pipeline_class=_PartCompiler)
+
+        @property
+        def _numba_type_(self) -> Any:
+            return types.Dispatcher(self.part)
+
+        def compile(self, sig: Any) -> Any:
+            if isinstance(self._cache, caching.NullCache) and cache_folder() is not None:
+                self._cache = _Cache(self.py_func)
+            return super().compile(sig)
+
     def _compile(function: Any, allocates: bool) -> Any:
-        dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=allocates)(function)
-        if cache_folder() is not None:
-            dispatcher._cache = _Cache(function)
-        return dispatcher
+        options = {"nopython": True, "nogil": True, "error_model": "numpy", "_nrt": allocates}
+        return _Whole(function, targetoptions={**options, "no_cfunc_wrapper": True})
 
     @intrinsic
     def array_at(typingctx: Any, address: Any, count: Any, dtype: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from onlinestack import snapshot
 from onlinestack.config import SHARED, Config, ConfigError
@@ -16,8 +17,10 @@ from onlinestack.io.source import Source, SourceError, open_source
 from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
 from onlinestack.snapshot import SnapshotError
-from onlinestack.stacker import OnlineStacker
 from onlinestack.tasks import TARGETS, task_of
+
+if TYPE_CHECKING:
+    from onlinestack.stacker import OnlineStacker
 
 __all__ = ["check_outputs", "describe", "new_learner", "open_records"]
 
@@ -123,6 +126,9 @@ def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker
             params = {key: params[key] for key in sorted(SHARED)} | config.table("stack")
             params["half_lives"] = tuple(params["half_lives"])
             params |= {f"{key}s": tuple(config[key]) for key in ("member", "stacker")}
+            # Its parts take a while to import.
+            from onlinestack.stacker import OnlineStacker
+
             learner = OnlineStacker(**params)
         else:
             params["interactions"] = tuple(params["interactions"] or ()) or None

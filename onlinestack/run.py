@@ -36,7 +36,6 @@ from onlinestack.saved import (
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
 from onlinestack.spare import give_back
-from onlinestack.stacker import OnlineStacker
 from onlinestack.task_metrics import ClassBoard
 
 __all__ = ["BadRowsError", "Report", "Run"]
@@ -219,12 +218,9 @@ class Run:
             self._open_things.callback(self._rejects.close)
 
     def _tell_of_compiling(self) -> None:
-        from onlinestack.linear import learner
-        from onlinestack.stack import mixture
-
         # One of the modules that each learner compiles speaks for the others.
-        stack = isinstance(self.learner, OnlineStacker)
-        if not kernel.compiled_before(mixture.__file__ if stack else learner.__file__):
+        module = "mixture" if self.config["preset"] == "stack" else "learner"
+        if not kernel.compiled_before(module):
             self.report.note("compiling for this machine, once: takes up to a minute")
 
     # Reading, learning, writing.

@@ -42,8 +42,7 @@ MAIN = """
     import sys
     from onlinestack.caller import twice
     from onlinestack.kernel import compiled_before
-    import onlinestack.caller
-    before = compiled_before(onlinestack.caller.__file__)
+    before = compiled_before("caller")
     answer = twice(3, 4)
     stats = getattr(twice, "stats", None)
     print(before, answer, sum(stats.cache_hits.values()) if stats else "twin")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onlinestack.io.chunks import ByteStream, is_live
 from onlinestack.io.reader import Job, SourceError, Stretch, called, show
@@ -19,6 +18,7 @@ from onlinestack.io.schema import Kind, SchemaError, arrow_kind, list_names
 from onlinestack.spare import later
 
 pc = later("pyarrow.compute")
+pq = later("pyarrow.parquet")
 
 __all__ = ["ArrowReader", "feature_array"]
 
@@ -191,9 +191,7 @@ class ArrowReader:
             self._handle.close()
 
 
-def _row_groups(
-    file: pq.ParquetFile, first: int, columns: list[str]
-) -> Generator[pa.RecordBatch, None, None]:
+def _row_groups(file: Any, first: int, columns: list[str]) -> Generator[pa.RecordBatch, None, None]:
     """Read row groups at once where they are small enough, for then dictionaries are read once.
 
     While one is handed out, the next one is read.

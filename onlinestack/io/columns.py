@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onlinestack.io.times import NOT_A_TIME, decode_time
@@ -37,6 +36,9 @@ from onlinestack.io.values import (
     parse_number,
     shown,
 )
+from onlinestack.spare import later
+
+pc = later("pyarrow.compute")
 
 __all__ = [
     "NOT_A_TIME",

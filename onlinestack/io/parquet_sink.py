@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from onlinestack.atomic import replacing, temporary_name, write_all
 from onlinestack.io.lines import COLUMNS
 from onlinestack.io.sink_base import Position, Sink, resumes, worded
 from onlinestack.io.values import as_text, flat
+from onlinestack.spare import later
+
+pq = later("pyarrow.parquet")
 
 __all__ = ["ParquetSink"]
 
@@ -176,7 +178,7 @@ class _Part:
         self.rows = 0
         self._stack = contextlib.ExitStack()
         self._output = _Output(self._stack.enter_context(replacing(path)))
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: Any = None
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None:
