@@ -44,8 +44,9 @@ class Assembly(NamedTuple):
         Gives their blocks room for the rest.
     mixture
         Its last part, which predicts.
-    kinds
-        What each expert of the mixture is: "member", "stacker" or "mean".
+    names, kinds
+        Names of all that is judged beside the mixture, in the order of the columns of ``block.p``,
+        and what each is: "member", "stacker", "mean" or "combiner".
     trees
         The members that are trained in generations.
     """
@@ -54,6 +55,7 @@ class Assembly(NamedTuple):
     encoder: Encoder
     layout: Layout
     mixture: Mixture
+    names: tuple[str, ...]
     kinds: tuple[str, ...]
     trees: tuple[Any, ...]
 
@@ -158,6 +160,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         names, members, needs=scores, alpha=recipe.share, largest=recipe.largest_weight
     )
     parts["mixture"] = mixture
+    parts |= _combiners(recipe, members, len(mixture.names))
     layout = Layout(
         QUANTUM,
         fields=slots,
@@ -167,12 +170,15 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         members=members,
         margins=len(read),
         others={"l": leaves} if leaves else None,
+        combiners=len(recipe.combiners),
     )
     if fields is None:
         layout.meet((), ())
     kinds = ("member",) * members + ("stacker",) * len(recipe.stackers) + ("mean",)
+    kinds += ("combiner",) * len(recipe.combiners)
+    judged = (*mixture.names, *recipe.combiners)
     trees = tuple(parts[f"score:{entry.name}"] for entry in recipe.trees)
-    return Assembly(Engine(parts), encoder, layout, mixture, kinds, trees)
+    return Assembly(Engine(parts), encoder, layout, mixture, judged, kinds, trees)
 
 
 def _trees(
@@ -238,6 +244,16 @@ def _trees(
             leaves=entry.leaves,
         )
     return parts
+
+
+def _combiners(recipe: Recipe, members: int, experts: int) -> dict[str, Part]:
+    """Return what is judged beside the mixture; its code is loaded only where there is some."""
+    if not recipe.combiners:
+        return {}
+    from onlinestack.stack.combiners import COMBINERS
+
+    columns = enumerate(recipe.combiners, experts + 1)
+    return {f"combiner:{name}": COMBINERS[name](members, experts, at) for at, name in columns}
 
 
 def _schedule(recipe: Recipe, entry: Trees, column: int) -> Schedule:

@@ -90,8 +90,8 @@ class Block:
         word ``k // 32``. words may be 0. Made anew whenever a block is run; valid for
         `AHEAD` more blocks.
     p
-        ``float32[n, K + 2]``: click probabilities as served: the mixture's, those of the K experts
-        that have a margin, and of their plain mean.
+        ``float32[n, K + 2 + C]``: click probabilities as served: the mixture's, those of the K
+        experts that have a margin, of their plain mean, and of C combiners.
 
     Examples
     --------

@@ -186,7 +186,7 @@ def learn(config: Config) -> int:
     return _run(config, learning=True)
 
 
-@_command("learner", "resume", "save", "save_every", "preset")
+@_command("learner", "stack", "resume", "save", "save_every", "preset")
 def predict(config: Config) -> int:
     """Predict every record of the sources with a model, without learning.
 

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
+    "COMBINERS",
     "KINDS",
     "Bits",
     "Entry",
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Trees",
+    "combiners_of",
     "entries_of",
     "table_of",
 ]
@@ -154,6 +156,8 @@ KINDS: dict[str, type[Entry]] = {
     "factorisation": Factorisation,
 }
 """What an entry can make, by its ``kind``."""
+COMBINERS = ("arithmetic", "majority", "weighted", "rank", "best")
+"""Combiners that can be judged beside the mixture, in the order of the league table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,8 @@ class Recipe:
         Random bits, for members that read them.
     share, largest_weight
         As in `Mixture`: alpha and largest.
+    combiners
+        Names of combiners to judge beside the mixture.
     window_rows, window_bytes
         Records that trees are trained on, and the memory these may take.
     train_first, train_every
@@ -211,6 +217,7 @@ class Recipe:
     random_bits: int = 1024
     share: float = 1e-4
     largest_weight: float = 1.0
+    combiners: tuple[str, ...] = ()
     window_rows: int = 100_000
     window_bytes: int = 2**29
     train_first: int = 1000
@@ -240,9 +247,10 @@ class Recipe:
                     )
         if sum(entry.leaves for entry in self.trees) > 1:
             raise RecipeError("several members give leaves; let one of them be namespace l")
-        for entry in self.stackers:
-            if entry.name in names:
-                raise RecipeError(f"the name {entry.name!r} is taken twice; give each its own")
+        for name in (*(entry.name for entry in self.stackers), *self.combiners):
+            if name in names:
+                raise RecipeError(f"the name {name!r} is taken twice; give each its own")
+            names.append(name)
 
     def _check_letters(self, entry: Linear, stacker: bool) -> None:
         letters = set(entry.reads).union(*entry.interactions)
@@ -305,6 +313,31 @@ def entries_of(
             raise RecipeError(f"the name {values['name']!r} is taken twice; give each its own")
         entries.append(made(**values))
     return entries
+
+
+def combiners_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the combiners that are named, checked and in the order of the league table.
+
+    Parameters
+    ----------
+    names
+        Names of combiners, or "all".
+
+    Raises
+    ------
+    RecipeError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> combiners_of(["rank", "arithmetic"])
+    ('arithmetic', 'rank')
+    """
+    known = ("all", *COMBINERS)
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"combiner {name!r} is unknown{_near(name, known)}")
+    return tuple(name for name in COMBINERS if name in names or "all" in names)
 
 
 def table_of(entry: Entry) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, i
 from onlinestack.engine import Engine, State
 from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.metrics import Scoreboard
-from onlinestack.recipe import Linear, Recipe, entries_of
+from onlinestack.recipe import Linear, Recipe, combiners_of, entries_of
 from onlinestack.tasks import CLICK, Task, check_target
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class OnlineStacker(Estimator, base.Classifier):
     largest_weight
         Weight of a record that moves the mixture's weights in full; others move them in
         proportion, larger ones no more.
+    combiners
+        Names of other ways to make one prediction of the experts', judged beside the mixture:
+        "arithmetic", "majority", "weighted", "rank", "best", or "all". They change no prediction.
     window_rows
         Labelled records that trees are trained on.
     window_bytes
@@ -90,7 +93,7 @@ class OnlineStacker(Estimator, base.Classifier):
     Attributes
     ----------
     scoreboard
-        Progressive metrics of the mixture and of every expert.
+        Progressive metrics of the mixture, of every expert and of every combiner.
 
     Raises
     ------
@@ -125,6 +128,7 @@ class OnlineStacker(Estimator, base.Classifier):
         random_bits: int = 1024,
         share: float = 1e-4,
         largest_weight: float = 1.0,
+        combiners: tuple[str, ...] = (),
         window_rows: int = 100_000,
         window_bytes: int = 2**29,
         train_first: int = 1000,
@@ -146,6 +150,7 @@ class OnlineStacker(Estimator, base.Classifier):
         self.random_bits = random_bits
         self.share = share
         self.largest_weight = largest_weight
+        self.combiners = combiners
         self.window_rows = window_rows
         self.window_bytes = window_bytes
         self.train_first = train_first
@@ -188,6 +193,7 @@ class OnlineStacker(Estimator, base.Classifier):
             random_bits=self.random_bits,
             share=self.share,
             largest_weight=self.largest_weight,
+            combiners=combiners_of(self.combiners),
             window_rows=self.window_rows,
             window_bytes=self.window_bytes,
             train_first=self.train_first,
@@ -230,7 +236,7 @@ class OnlineStacker(Estimator, base.Classifier):
         self.scoreboard = self.new_board()
 
     def new_board(self, name: str = FINAL) -> Scoreboard:
-        """Return a scoreboard of the mixture and every expert without any scores.
+        """Return a scoreboard of the mixture, experts and combiners without any scores.
 
         Parameters
         ----------
@@ -238,7 +244,7 @@ class OnlineStacker(Estimator, base.Classifier):
             What to call the mixture on it.
         """
         stack = self._started()
-        return Scoreboard([name, *stack.mixture.names], ["mixture", *stack.kinds])
+        return Scoreboard([name, *stack.names], ["mixture", *stack.kinds])
 
     def _started(self) -> Assembly:
         if self._stack is None:
@@ -313,7 +319,7 @@ class OnlineStacker(Estimator, base.Classifier):
 
     def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         stack, n = self._started(), len(batch.label)
-        given = np.empty((n, len(stack.mixture.names) + 1), np.float32)
+        given = np.empty((n, len(stack.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
             block = stack.encoder.block(batch, start, stop)

@@ -147,7 +147,8 @@ def test_help_names_every_option():
         assert "Examples" in result.stdout
         for row in SETTINGS.values():
             left_out = command == "predict" and (
-                row.table == "learner" or row.key in ("resume", "save", "save_every", "preset")
+                row.table in ("learner", "stack")
+                or row.key in ("resume", "save", "save_every", "preset")
             )
             for option in re.findall(r"--?[a-z][\w-]*", " ".join(row.options)):
                 found = re.search(rf"(?<![\w-]){option}(?![\w-])", result.stdout)
@@ -175,7 +176,8 @@ def test_options_of_the_linear_learner_have_a_panel_of_their_own():
     panels = re.split(r"^\W*─ ([^─]+) ─.*$", call("learn", "--help").stdout, flags=re.MULTILINE)
     panels = dict(zip(panels[1::2], panels[2::2], strict=True))
     assert "--loss" in panels["Linear learner (--preset linear)"]
-    assert set(re.findall(r"--\w+", panels["Learner"])) == {"--preset", "--bits", "--seed"}
+    learner = {"--preset", "--bits", "--seed", "--combiners"}
+    assert set(re.findall(r"--\w+", panels["Learner"])) == learner
 
 
 def test_json_lines(clicks):
@@ -241,6 +243,43 @@ def test_the_table_of_a_stack(more, small):
     assert re.search(r"^generations of trees \d", result.stderr, re.MULTILINE)
     assert re.search(r"^mixture +final +0\.\d+ +0\.\d+ +- ", result.stderr, re.MULTILINE)
     assert re.search(r"^trees +member +0\.\d+ +0\.\d+ +0\.\d+ ", result.stderr, re.MULTILINE)
+
+
+def test_combiners_are_judged_beside_the_mixture(more, small, tmp_path):
+    options = ("learn", more, "--label", "click", "--json", "--config", small)
+    plain = json.loads(call(*options).stdout.splitlines()[-1])
+    model = tmp_path / "m"
+    result = call(*options, "--combiners", "best,rank", "-f", model)
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert list(summary["experts"])[-4:] == ["rank", "best", "constant", "last label"]
+    for name in ("rank", "best"):
+        assert summary["experts"][name]["kind"] == "combiner"
+        assert summary["experts"][name]["weight"] is None
+        assert summary["experts"][name]["log_loss"] < summary["experts"]["constant"]["log_loss"]
+        del summary["experts"][name]
+    for key in ("log_loss", "auc", "experts"):
+        assert summary[key] == plain[key]
+    predicted = call("predict", more, "-i", model, "--json")
+    assert "rank" in json.loads(predicted.stdout.splitlines()[-1])["experts"]
+    result = call("learn", more, "-i", model, "--combiners", "all")
+    assert result.exit_code == 4
+    assert "was made with combiners best,rank, not all: leave out --combiners" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--combiners", "rnak"), "combiner 'rnak' is unknown, did you mean 'rank'?"),
+        (("--combiners", "x"), "combiner 'x' is unknown; known: all, arithmetic, majority"),
+        (("--combiners", "all", *LINEAR), "--combiners belongs to the stack preset, not to linear"),
+    ],
+)
+def test_combiners_that_do_not_fit_are_refused(clicks, arguments, sentence):
+    result = call("learn", clicks, "--label", "click", *arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_default_is_the_whole_stack(clicks):

@@ -14,6 +14,7 @@ import onlinestack
 from onlinestack.config import Config
 from onlinestack.io.schema import Schema
 from onlinestack.opening import new_learner
+from onlinestack.recipe import COMBINERS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -76,6 +77,12 @@ def test_the_stack_shown_is_one(tmp_path: Path) -> None:
     learner = new_learner(config, Schema(label="click"))
     assert list(learner.weights())[:3] == [entry["name"] for entry in config["member"]]
     assert list(learner.weights())[-1] == "mean"
+
+
+def test_every_combiner_is_told() -> None:
+    table = re.search(r"^\| combiner .*\n\|[-|]+\n((\|.*\n)+)", README, re.MULTILINE)
+    assert table
+    assert re.findall(r"^\| `(\w+)`", table[1], re.MULTILINE) == list(COMBINERS)
 
 
 def test_commands_shown_are_commands() -> None:

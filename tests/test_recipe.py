@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from onlinestack import OnlineStacker, recipe
-from onlinestack.recipe import Linear, Recipe, RecipeError, Trees, entries_of, table_of
+from onlinestack.recipe import (
+    COMBINERS,
+    Linear,
+    Recipe,
+    RecipeError,
+    Trees,
+    combiners_of,
+    entries_of,
+    table_of,
+)
 
 
 def test_entries_come_back_from_their_tables() -> None:
@@ -51,6 +60,18 @@ def test_names_are_taken_once() -> None:
         entries_of([{"name": "a"}, {"name": "a"}], "member")
     with pytest.raises(RecipeError, match="'a' is taken twice"):
         Recipe((Linear("a"),), (Linear("a", reads="s"),))
+    with pytest.raises(RecipeError, match="'rank' is taken twice"):
+        Recipe((Linear("rank"),), (), combiners=("rank",))
+    with pytest.raises(RecipeError, match="'best' is taken twice"):
+        Recipe((Linear("a"),), (Linear("best", reads="s"),), combiners=("rank", "best"))
+
+
+def test_combiners_are_named_or_all() -> None:
+    assert combiners_of(()) == ()
+    assert combiners_of(["all", "rank"]) == COMBINERS
+    assert combiners_of(["best", "rank", "best"]) == ("rank", "best")
+    with pytest.raises(RecipeError, match="combiner 'mean' is unknown; known: all, arithmetic"):
+        combiners_of(["mean"])
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ train_lag = 30
 window_rows = 150
 half_lives = [8.0, inf]
 random_bits = 128
+combiners = "all"
 
 [[member]]
 name = "fields"

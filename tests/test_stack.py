@@ -13,6 +13,7 @@ import pytest
 
 from onlinestack import open_source
 from onlinestack.progressive import progressive_validate, records
+from onlinestack.recipe import COMBINERS
 from onlinestack.stacker import OnlineStacker
 
 N = 3000
@@ -45,6 +46,7 @@ SMALL: dict[str, Any] = {
     "window_rows": 900,
     "train_columns": 10,
     "half_lives": (8.0, 128.0, math.inf),
+    "combiners": ("all",),
 }
 
 
@@ -190,6 +192,14 @@ def test_law_3_stop_and_resume_even_while_trees_are_trained(
     p.append(tail.progress(batch.rows(stop, batch.n)))
     assert np.concatenate(p).tobytes() == whole[1].tobytes()
     assert fingerprint(tail) == fingerprint(whole[0])
+
+
+def test_combiners_change_no_prediction(log: Path, whole: tuple[OnlineStacker, np.ndarray]) -> None:
+    model, p = learned(log, combiners=())
+    assert p.tobytes() == whole[1].tobytes()
+    assert model.weights() == whole[0].weights()
+    judged = set(whole[0].scoreboard.names) - set(model.scoreboard.names)
+    assert judged == set(COMBINERS)
 
 
 def bound_holds(model: OnlineStacker) -> bool:

@@ -102,6 +102,8 @@ class Layout:
         Columns of the table behind the statistics, for margins that trees read.
     others
         Further dense namespaces, letter to width.
+    combiners
+        Columns of predictions behind those of the experts.
 
     Examples
     --------
@@ -125,12 +127,14 @@ class Layout:
         members: int,
         margins: int = 0,
         others: Mapping[str, int] | None = None,
+        combiners: int = 0,
     ) -> None:
         self.fields = fields
         self.numbers = numbers
         self.columns = numbers + statistics + margins
         self._widths = {"c": statistics, "s": scores, **(others or {})}
         self._members = members
+        self._predictions = scores + 2 + combiners
         self._rows = rows
         self._pools: list[_Pool] = []
         self._pool_of_one: _Pool | None = None
@@ -163,7 +167,7 @@ class Layout:
             stop[:, column] = start[:, column] + (self._members if letter == "s" else width)
             at = end
         table = np.full((rows, self.columns), np.nan, np.float32)
-        p = np.empty((rows, self._widths["s"] + 2), np.float32)
+        p = np.empty((rows, self._predictions), np.float32)
         return _Pool(index, value, table, names, start, stop, dense, dense["s"][1], p)
 
     def _next(self, rows: int) -> _Pool:

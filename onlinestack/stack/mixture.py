@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onlinestack.block import PREDICT, Block, Tape
 from onlinestack.kernel import bound, exp32, kernel
 
-__all__ = ["CLIP", "MEAN", "Mixture", "mix", "probability"]
+__all__ = ["CLIP", "MEAN", "TOP", "Mixture", "mix", "probability"]
 
 MEAN = "mean"
 """Name of the expert that is the plain mean of the members' scores."""
