@@ -70,6 +70,11 @@ class Linear:
         for key in ("learning_rate", "power_t", "l1", "l2"):
             _within(f"{key}{where}", getattr(self, key), 0, LARGEST)
 
+    @property
+    def letters(self) -> set[str]:
+        """Letters of all namespaces it reads, alone or in interactions."""
+        return set(self.reads).union(*self.interactions)
+
 
 @dataclass(frozen=True, slots=True)
 class Trees:
@@ -178,6 +183,8 @@ class Recipe:
         Records that the overall click rate counts for in each statistic.
     random_bits
         Random bits, for members that read them.
+    micro_trees
+        Micro-trees, for entries that read their leaves (``t``).
     share, largest_weight
         As in `Mixture`: alpha and largest.
     window_rows, window_bytes
@@ -209,6 +216,7 @@ class Recipe:
     half_lives: tuple[float, ...] = (2.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
     prior: float = 3.0
     random_bits: int = 1024
+    micro_trees: int = 4096
     share: float = 1e-4
     largest_weight: float = 1.0
     window_rows: int = 100_000
@@ -245,8 +253,8 @@ class Recipe:
                 raise RecipeError(f"the name {entry.name!r} is taken twice; give each its own")
 
     def _check_letters(self, entry: Linear, stacker: bool) -> None:
-        letters = set(entry.reads).union(*entry.interactions)
-        known = {"f", "c"} | ({"s"} if stacker else set())
+        letters = entry.letters
+        known = {"f", "c", "t"} | ({"s"} if stacker else set())
         if any(other.leaves for other in self.trees):
             known.add("l")
         for letter in sorted(letters - known):
@@ -255,6 +263,11 @@ class Recipe:
                 f"{entry.name!r} reads namespace {letter!r}, but {why}; known here: "
                 f"{', '.join(sorted(known))}"
             )
+
+    def read(self, letter: str) -> bool:
+        """Tell whether an entry reads a namespace."""
+        entries = (*self.members, *self.stackers)
+        return any(isinstance(entry, Linear) and letter in entry.letters for entry in entries)
 
     @property
     def trees(self) -> tuple[Trees, ...]:
