@@ -216,7 +216,7 @@ class Recipe:
     half_lives: tuple[float, ...] = (2.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
     prior: float = 3.0
     random_bits: int = 1024
-    micro_trees: int = 4096
+    micro_trees: int = 1024
     share: float = 1e-4
     largest_weight: float = 1.0
     window_rows: int = 100_000

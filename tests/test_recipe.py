@@ -72,6 +72,11 @@ def test_entries_that_do_not_go_together_are_refused(
         Recipe(members, stackers)
 
 
+def test_namespaces_are_read_alone_or_in_interactions() -> None:
+    recipe = Recipe((Linear("a"), Linear("b", interactions=("ct",))), (Linear("c", reads="s"),))
+    assert [letter for letter in "cfrst" if recipe.read(letter)] == ["c", "f", "s", "t"]
+
+
 def test_leaves_may_be_read_where_there_are_some() -> None:
     recipe = Recipe((Trees("t", leaves=True), Linear("a", reads="l")), ())
     assert [entry.name for entry in recipe.trees] == ["t"]

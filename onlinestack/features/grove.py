@@ -37,7 +37,7 @@ class Grove(NamedTuple):
     Parameters
     ----------
     asks
-        ``int32[N, 3]``: the bits a tree asks, bit b of field f being ``32 f + b``; behind the last
+        ``uint32[N, 3]``: the bits a tree asks, bit b of field f being ``32 f + b``; behind the last
         of them the one of a field that is not there, which is always 0.
     excess
         ``float32[N, 8]``: of each leaf, the weight of its clicks less that of the clicks expected.
@@ -55,10 +55,10 @@ class Grove(NamedTuple):
     word
         ``uint32[F]``: the hash of each field of the record at hand.
     bit
-        ``int32[32 F + 1]``: its bits, one by one; the last is 0.
+        ``uint32[32 F + 1]``: its bits, one by one; the last is 0.
     """
 
-    asks: NDArray[np.int32]
+    asks: NDArray[np.uint32]
     excess: NDArray[np.float32]
     profit: NDArray[np.float32]
     chosen: NDArray[np.int32]
@@ -67,7 +67,7 @@ class Grove(NamedTuple):
     zeros: NDArray[np.uint32]
     sums: NDArray[np.float64]
     word: NDArray[np.uint32]
-    bit: NDArray[np.int32]
+    bit: NDArray[np.uint32]
 
     @classmethod
     def of(cls, fields: int) -> Grove:
@@ -79,19 +79,20 @@ class Grove(NamedTuple):
         (65,)
         """
         return cls(
-            np.empty((0, DEPTH), np.int32),
+            np.empty((0, DEPTH), np.uint32),
             np.empty((0, LEAVES), np.float32),
             np.empty(0, np.float32),
             np.empty(0, np.int32),
             np.empty((0, LEAVES), np.uint32),
-            *np.zeros((2, fields), np.uint32),
+            np.zeros(fields, np.uint32),
+            np.zeros(fields, np.uint32),
             np.zeros(2),
             np.zeros(fields, np.uint32),
-            np.zeros(fields * WORD + 1, np.int32),
+            np.zeros(fields * WORD + 1, np.uint32),
         )
 
 
-def varying(grove: Grove) -> NDArray[np.int32]:
+def varying(grove: Grove) -> NDArray[np.uint32]:
     """Return the bits that were 0 in one record learned and 1 in another.
 
     Examples
@@ -102,7 +103,7 @@ def varying(grove: Grove) -> NDArray[np.int32]:
     [34]
     """
     both = (grove.ones & grove.zeros).astype("<u4").view(np.uint8)
-    return np.flatnonzero(np.unpackbits(both, bitorder="little")).astype(np.int32)
+    return np.flatnonzero(np.unpackbits(both, bitorder="little")).astype(np.uint32)
 
 
 @kernel()
@@ -120,7 +121,7 @@ def _spell(r: Any, index: Any, opens: Any, closes: Any, grove: Any) -> None:
         word[f] = least
     for f in range(len(word)):
         for b in range(WORD):
-            bit[f * WORD + b] = np.int32((word[f] >> np.uint32(b)) & BIT)
+            bit[f * WORD + b] = (word[f] >> np.uint32(b)) & BIT
 
 
 @kernel()
@@ -128,7 +129,7 @@ def _leaf(tree: Any, grove: Any) -> Any:
     """Return the leaf of a tree that the record at hand is in."""
     asks, bit = grove.asks, grove.bit
     low, middle, high = bit[asks[tree, 0]], bit[asks[tree, 1]], bit[asks[tree, 2]]
-    return low + 2 * middle + 4 * high
+    return low | (middle << np.uint32(1)) | (high << np.uint32(2))
 
 
 @kernel()
@@ -147,10 +148,9 @@ def _judge(clicked: Any, w: Any, grove: Any) -> None:
     for tree in range(len(grove.profit)):
         leaf = _leaf(tree, grove)
         vote = grove.excess[tree, leaf]
-        if vote > ZERO:
-            grove.profit[tree] += stake
-        elif vote < ZERO:
-            grove.profit[tree] -= stake
+        won = stake if vote > ZERO else ZERO
+        lost = stake if vote < ZERO else ZERO
+        grove.profit[tree] += won - lost
         grove.excess[tree, leaf] = vote + stake
 
 

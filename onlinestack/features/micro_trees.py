@@ -15,9 +15,9 @@ from onlinestack.features.layout import dense_index
 
 __all__ = ["FIRST_CHANGE", "TREES", "WIDTH", "MicroTrees"]
 
-TREES = 4096
+TREES = 1024
 """Number of trees."""
-WIDTH = 128
+WIDTH = 256
 """Trees that are features at a time: half of them the most profitable, half the least."""
 FIRST_CHANGE = 32
 """Labelled records learned when the trees are drawn; they are looked at when it has doubled."""
@@ -161,10 +161,10 @@ class MicroTrees:
             profit=np.zeros(self.trees, np.float32),
         )
 
-    def _questions(self, trees: int, random: np.random.Generator) -> NDArray[np.int32]:
+    def _questions(self, trees: int, random: np.random.Generator) -> NDArray[np.uint32]:
         """Return what so many trees ask: one to three of the bits that have varied."""
         bits = varying(self._grove)
-        never = np.int32(len(self._grove.bit) - 1)
+        never = np.uint32(len(self._grove.bit) - 1)
         asks = bits[random.integers(0, len(bits), (trees, DEPTH))]
         asks[np.arange(DEPTH) >= random.integers(1, DEPTH + 1, trees)[:, None]] = never
         return asks
@@ -177,7 +177,7 @@ class MicroTrees:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON."""
         grove = self._grove
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "asks": grove.asks.copy(),
             "excess": grove.excess.copy(),
             "profit": grove.profit.copy(),
