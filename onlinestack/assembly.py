@@ -87,6 +87,7 @@ def linear_part(entry: Linear, bits: int) -> LinearMember:
         l1=float(np.float32(entry.l1)),
         l2=float(np.float32(entry.l2)),
         mask=np.uint64((1 << (entry.bits or bits)) - 1),
+        fade=np.float32(0.5 ** (1 / entry.half_life) if entry.half_life else 1),
     )
     interactions = normalise_interactions([term.encode() for term in entry.interactions])
     reads = reads_of(entry.reads.encode(), interactions, constant=entry.constant)

@@ -52,6 +52,9 @@ class Linear:
         As in `LinearLearner`.
     bits
         Base-2 logarithm of the number of its weights; 0 takes the stack's.
+    half_life
+        Labelled records that have a feature until half of what its adaptive sum of squared
+        gradients holds is forgotten, so that its steps never become very short; 0 for never.
     """
 
     name: str
@@ -63,11 +66,12 @@ class Linear:
     l1: float = 0.0
     l2: float = 0.0
     constant: bool = True
+    half_life: float = 0.0
 
     def __post_init__(self) -> None:
         where = f" of {self.name!r}"
         _within(f"bits{where}", self.bits, 0, MOST_BITS)
-        for key in ("learning_rate", "power_t", "l1", "l2"):
+        for key in ("learning_rate", "power_t", "l1", "l2", "half_life"):
             _within(f"{key}{where}", getattr(self, key), 0, LARGEST)
 
     @property

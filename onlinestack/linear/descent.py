@@ -134,6 +134,8 @@ def _prepare_plain(
 ) -> Any:
     """Advance adaptive sums and scales; return the prediction's change for a step of 1.
 
+    A sum is faded, then takes in the squared gradient: where it fades, a step never becomes shorter
+    than that of a weight which has learned for ``1 / (1 - fade)`` records.
     Scales come first: where a feature is larger than ever before its weight shrinks, so that
     what it adds to predictions stays the same. Then each slot's own rate is left in ``D``.
     """
@@ -143,7 +145,8 @@ def _prepare_plain(
         at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
         x, x2 = _floored(values[i])
         if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+            kept = np.float32(rule.fade * weights[at + G])
+            weights[at + G] = np.float32(kept + np.float32(gradient2 * x2))
         if rule.normalized:
             _rescale(at, abs(x), weights, rule)
             norms = np.float32(norms + _normalised(x2, weights[at + N]))
@@ -174,7 +177,7 @@ def _prepare(
     for i in range(n):
         at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
         if swift and values[i] == ONE and weights[at + N] == ONE:
-            sum2 = np.float32(weights[at + G] + gradient2)
+            sum2 = np.float32(np.float32(rule.fade * weights[at + G]) + gradient2)
             rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
             weights[at + G] = sum2
             weights[at + D] = rate
@@ -183,7 +186,8 @@ def _prepare(
             continue
         x, x2 = _floored(values[i])
         if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+            kept = np.float32(rule.fade * weights[at + G])
+            weights[at + G] = np.float32(kept + np.float32(gradient2 * x2))
         if rule.normalized:
             _rescale(at, abs(x), weights, rule)
             norms = np.float32(norms + _normalised(x2, weights[at + N]))
@@ -373,14 +377,16 @@ def descend_swiftly(
         return False
     if not np.float32(ONE + exp32(-np.float32(c * p))) > ONE:
         return True  # the loss is its logarithm, and there is nothing left to learn
+    fade = np.float32(rule.fade)
     for i in range(n):
-        rates[i] = np.float32(ONE / np.float32(np.sqrt(np.float32(sums[i] + gradient2))))
+        sum2 = np.float32(np.float32(fade * sums[i]) + gradient2)
+        rates[i] = np.float32(ONE / np.float32(np.sqrt(sum2)))
     total = ZERO
     for i in range(n):
         at = places[i]
         rate = rates[i]
         before = weights[at + G]
-        sum2 = np.float32(before + gradient2)
+        sum2 = np.float32(np.float32(fade * before) + gradient2)
         if before != sums[i]:  # another feature of the record has the same slot
             rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
         weights[at + G] = sum2
