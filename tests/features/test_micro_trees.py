@@ -66,8 +66,7 @@ def run(trees: MicroTrees, log: Log, size: int = 10**9) -> tuple[np.ndarray, np.
         def block_of_rows(i: int, j: int, log: Any = (records, label, weight)) -> Block:
             return block_of(tuple(column[i:j] for column in log))  # type: ignore[arg-type]
 
-        for _, _, block, tape in engine.quanta(label, block_of_rows):
-            engine.run(block, tape)
+        for _, _, block, _ in engine.quanta(label, block_of_rows):
             indices.append(block.dense["t"][0].copy())
             values.append(block.dense["t"][1].copy())
     return np.concatenate(indices), np.concatenate(values)
