@@ -8,6 +8,7 @@ References
 [^2]: Ross, S., Mineiro, P. and Langford, J. (2013). Normalized online learning. UAI.
 [^3]: Karampatziakis, N. and Langford, J. (2011). Online importance weight aware updates. UAI.
 [^4]: Langford, J., Li, L. and Zhang, T. (2009). Sparse online learning via truncated gradient.
+[^5]: Tieleman, T. and Hinton, G. (2012). Lecture 6.5: RMSProp. Neural networks for machine learning.
 """
 
 from __future__ import annotations
@@ -134,8 +135,10 @@ def _prepare_plain(
 ) -> Any:
     """Advance adaptive sums and scales; return the prediction's change for a step of 1.
 
-    A sum is faded, then takes in the squared gradient: where it fades, a step never becomes shorter
-    than that of a weight which has learned for ``1 / (1 - fade)`` records.
+    A sum first fades, if the rule says so, then takes in the squared gradient, as in RMSProp [^5]:
+    steps then do not become ever shorter. The clock is the weight's own, records that it learned
+    from, so that a rare feature keeps what it knows for as many of its records as a frequent one.
+
     Scales come first: where a feature is larger than ever before its weight shrinks, so that
     what it adds to predictions stays the same. Then each slot's own rate is left in ``D``.
     """
