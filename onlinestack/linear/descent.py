@@ -8,7 +8,7 @@ References
 [^2]: Ross, S., Mineiro, P. and Langford, J. (2013). Normalized online learning. UAI.
 [^3]: Karampatziakis, N. and Langford, J. (2011). Online importance weight aware updates. UAI.
 [^4]: Langford, J., Li, L. and Zhang, T. (2009). Sparse online learning via truncated gradient.
-[^5]: Tieleman, T. and Hinton, G. (2012). Lecture 6.5: RMSProp. Neural networks for machine learning.
+[^5]: Tieleman, T. and Hinton, G. (2012). Lecture 6.5: RMSProp. Neural networks for ML, Coursera.
 """
 
 from __future__ import annotations
