@@ -11,6 +11,7 @@ import numpy as np
 from onlinestack.engine import QUANTUM, Engine, Part
 from onlinestack.features.encoder import Encoder
 from onlinestack.features.layout import Layout, dense_index
+from onlinestack.features.micro_trees import MicroTrees
 from onlinestack.features.random_bits import RandomBits
 from onlinestack.features.statistics import Statistics
 from onlinestack.linear.bits import BitsMember
@@ -88,6 +89,7 @@ def linear_part(entry: Linear, bits: int) -> LinearMember:
         l1=float(np.float32(entry.l1)),
         l2=float(np.float32(entry.l2)),
         mask=np.uint64((1 << (entry.bits or bits)) - 1),
+        fade=np.float32(0.5 ** (1 / entry.half_life) if entry.half_life else 1),
     )
     interactions = normalise_interactions([term.encode() for term in entry.interactions])
     reads = reads_of(entry.reads.encode(), interactions, constant=entry.constant)
@@ -124,8 +126,8 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     read = list(dict.fromkeys(name for entry in recipe.trees for name in entry.inputs))
     width = numbers + statistics.width
     scores = tuple(f"score:{name}" for name in names)
-    leaves = sum(entry.rounds for entry in recipe.trees if entry.leaves)
-    makers = {"f": ("f",), "c": ("c",), "s": scores[:members]}
+    others = {"l": sum(entry.rounds for entry in recipe.trees if entry.leaves)}
+    makers = {"f": ("f",), "c": ("c",), "t": ("t",), "s": scores[:members]}
     makers["l"] = tuple(f"score:{entry.name}" for entry in recipe.trees if entry.leaves)
     parts: dict[str, Part] = {"encoder": encoder, "statistics": statistics}
     for entry in recipe.members:
@@ -140,6 +142,9 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         parts["random bits"] = RandomBits(
             width, numbers=numbers, bits=recipe.random_bits, seed=recipe.seed
         )
+    if recipe.read("t"):
+        micro = MicroTrees(slots, trees=recipe.micro_trees, seed=recipe.seed)
+        parts["micro-trees"], others["t"] = micro, micro.width
     factorised = [entry for entry in recipe.members if isinstance(entry, FactorisationEntry)]
     if factorised:
         parts["factorisation"] = Factorisation(
@@ -169,7 +174,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         scores=len(names),
         members=members,
         margins=len(read),
-        others={"l": leaves} if leaves else None,
+        others={letter: width for letter, width in others.items() if width},
         combiners=len(recipe.combiners),
     )
     if fields is None:
@@ -281,5 +286,4 @@ def _numbers(recipe: Recipe, numbers: int, slots: int) -> int:
 
 def _needs(entry: Linear, makers: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return what must be there before a linear learner runs."""
-    letters = sorted(set(entry.reads).union(*entry.interactions))
-    return tuple(made for letter in letters for made in makers[letter])
+    return tuple(made for letter in sorted(entry.letters) for made in makers[letter])

@@ -22,7 +22,15 @@ import numpy as np
 
 from onlinestack.kernel import array_at, kernel
 
-__all__ = ["murmur", "murmur_at", "uniform_hash", "vw_hash", "vw_hash_at", "vw_hash_string"]
+__all__ = [
+    "murmur",
+    "murmur_at",
+    "stirred",
+    "uniform_hash",
+    "vw_hash",
+    "vw_hash_at",
+    "vw_hash_string",
+]
 
 C1 = np.uint32(0xCC9E2D51)
 C2 = np.uint32(0x1B873593)
@@ -106,6 +114,21 @@ def _murmur_plain(data: bytes, seed: int) -> int:
     return h ^ h >> 16
 
 
+@kernel()
+def stirred(h: Any) -> Any:
+    """Return a ``uint32`` whose every bit depends on all bits of another: MurmurHash3's last step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [int(stirred(np.uint32(h))) for h in (0, 1, 2)]
+    [0, 1364076727, 821347078]
+    """
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(16))) * F1)
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * F2)
+    return np.uint32(h ^ (h >> np.uint32(16)))
+
+
 def _murmur_at(address: int, length: int, seed: Any) -> Any:
     """Return MurmurHash3 of the ``length`` bytes at an address.
 
@@ -153,10 +176,7 @@ def murmur_at(address: int, length: int, seed: Any) -> Any:
     k = np.uint32(np.uint32(tail) * C1)
     k = np.uint32((k << np.uint32(15)) | (k >> np.uint32(17)))
     h = np.uint32(h ^ np.uint32(k * C2))
-    h = np.uint32(h ^ np.uint32(length))
-    h = np.uint32(np.uint32(h ^ (h >> np.uint32(16))) * F1)
-    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * F2)
-    return np.uint32(h ^ (h >> np.uint32(16)))
+    return stirred(np.uint32(h ^ np.uint32(length)))
 
 
 def _murmur(data: Any, start: int, stop: int, seed: Any) -> Any:

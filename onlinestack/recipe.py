@@ -54,6 +54,9 @@ class Linear:
         As in `LinearLearner`.
     bits
         Base-2 logarithm of the number of its weights; 0 takes the stack's.
+    half_life
+        Labelled records that have a feature until half of what its adaptive sum of squared
+        gradients holds is forgotten, so that its steps never become very short; 0 for never.
     """
 
     name: str
@@ -65,12 +68,18 @@ class Linear:
     l1: float = 0.0
     l2: float = 0.0
     constant: bool = True
+    half_life: float = 0.0
 
     def __post_init__(self) -> None:
         where = f" of {self.name!r}"
         _within(f"bits{where}", self.bits, 0, MOST_BITS)
-        for key in ("learning_rate", "power_t", "l1", "l2"):
+        for key in ("learning_rate", "power_t", "l1", "l2", "half_life"):
             _within(f"{key}{where}", getattr(self, key), 0, LARGEST)
+
+    @property
+    def letters(self) -> set[str]:
+        """Letters of all namespaces it reads, alone or in interactions."""
+        return set(self.reads).union(*self.interactions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +191,8 @@ class Recipe:
         Records that the overall click rate counts for in each statistic.
     random_bits
         Random bits, for members that read them.
+    micro_trees
+        Micro-trees, for entries that read their leaves (``t``).
     share, largest_weight
         As in `Mixture`: alpha and largest.
     combiners
@@ -215,6 +226,7 @@ class Recipe:
     half_lives: tuple[float, ...] = (2.0, 32.0, 256.0, 2048.0, 16384.0, math.inf)
     prior: float = 3.0
     random_bits: int = 1024
+    micro_trees: int = 1024
     share: float = 1e-4
     largest_weight: float = 1.0
     combiners: tuple[str, ...] = ()
@@ -253,8 +265,8 @@ class Recipe:
             names.append(name)
 
     def _check_letters(self, entry: Linear, stacker: bool) -> None:
-        letters = set(entry.reads).union(*entry.interactions)
-        known = {"f", "c"} | ({"s"} if stacker else set())
+        letters = entry.letters
+        known = {"f", "c", "t"} | ({"s"} if stacker else set())
         if any(other.leaves for other in self.trees):
             known.add("l")
         for letter in sorted(letters - known):
@@ -263,6 +275,11 @@ class Recipe:
                 f"{entry.name!r} reads namespace {letter!r}, but {why}; known here: "
                 f"{', '.join(sorted(known))}"
             )
+
+    def read(self, letter: str) -> bool:
+        """Tell whether an entry reads a namespace."""
+        entries = (*self.members, *self.stackers)
+        return any(isinstance(entry, Linear) and letter in entry.letters for entry in entries)
 
     @property
     def trees(self) -> tuple[Trees, ...]:

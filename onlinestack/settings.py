@@ -203,6 +203,7 @@ _ROWS = [
     Setting("stack", "half_lives", "numbers", "Half-lives of the statistics, in records."),
     Setting("stack", "prior", "number", "Records the overall click rate counts for.", least=0),
     Setting("stack", "random_bits", "whole", "Random bits of numbers and statistics.", least=1),
+    Setting("stack", "micro_trees", "whole", "Tiny trees, for members that read t.", least=512),
     Setting("stack", "share", "number", "Share of weights dealt out at each label.", least=0),
     Setting("stack", "largest_weight", "number", "Weight that counts in full.", least=0),
     Setting(

@@ -60,6 +60,8 @@ class OnlineStacker(Estimator, base.Classifier):
         Records that the overall click rate counts for in each statistic.
     random_bits
         Random bits of numbers and statistics, for members that read them.
+    micro_trees
+        Tiny random trees over the hashed fields, for entries that read their leaves (``t``).
     share
         Share of the mixture's weights that is dealt out evenly at each label.
     largest_weight
@@ -126,6 +128,7 @@ class OnlineStacker(Estimator, base.Classifier):
         half_lives: tuple[float, ...] = (2.0, 32.0, 256.0, 2048.0, 16384.0, math.inf),
         prior: float = 3.0,
         random_bits: int = 1024,
+        micro_trees: int = 1024,
         share: float = 1e-4,
         largest_weight: float = 1.0,
         combiners: tuple[str, ...] = (),
@@ -148,6 +151,7 @@ class OnlineStacker(Estimator, base.Classifier):
         self.half_lives = half_lives
         self.prior = prior
         self.random_bits = random_bits
+        self.micro_trees = micro_trees
         self.share = share
         self.largest_weight = largest_weight
         self.combiners = combiners
@@ -191,6 +195,7 @@ class OnlineStacker(Estimator, base.Classifier):
             half_lives=self.half_lives,
             prior=self.prior,
             random_bits=self.random_bits,
+            micro_trees=self.micro_trees,
             share=self.share,
             largest_weight=self.largest_weight,
             combiners=combiners_of(self.combiners),

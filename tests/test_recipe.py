@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from onlinestack import OnlineStacker, recipe
+from onlinestack.assembly import linear_part
 from onlinestack.recipe import (
     COMBINERS,
     Linear,
@@ -91,6 +92,18 @@ def test_entries_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         Recipe(members, stackers)
+
+
+def test_namespaces_are_read_alone_or_in_interactions() -> None:
+    recipe = Recipe((Linear("a"), Linear("b", interactions=("ct",))), (Linear("c", reads="s"),))
+    assert [letter for letter in "cfrst" if recipe.read(letter)] == ["c", "f", "s", "t"]
+
+
+def test_a_half_life_fades_and_none_keeps() -> None:
+    fades = [linear_part(Linear("a", half_life=life), 4).rule.fade for life in (0.0, 1.0, 4096.0)]
+    assert fades[:2] == [1.0, 0.5] and fades[2] ** 4096 == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(RecipeError, match="half_life of 'a' is out of range: -1"):
+        Linear("a", half_life=-1.0)
 
 
 def test_leaves_may_be_read_where_there_are_some() -> None:

@@ -8,6 +8,7 @@ References
 [^2]: Ross, S., Mineiro, P. and Langford, J. (2013). Normalized online learning. UAI.
 [^3]: Karampatziakis, N. and Langford, J. (2011). Online importance weight aware updates. UAI.
 [^4]: Langford, J., Li, L. and Zhang, T. (2009). Sparse online learning via truncated gradient.
+[^5]: Tieleman, T. and Hinton, G. (2012). Lecture 6.5: RMSProp. Neural networks for ML, Coursera.
 """
 
 from __future__ import annotations
@@ -134,6 +135,10 @@ def _prepare_plain(
 ) -> Any:
     """Advance adaptive sums and scales; return the prediction's change for a step of 1.
 
+    A sum first fades, if the rule says so, then takes in the squared gradient, as in RMSProp [^5]:
+    steps then do not become ever shorter. The clock is the weight's own, records that it learned
+    from, so that a rare feature keeps what it knows for as many of its records as a frequent one.
+
     Scales come first: where a feature is larger than ever before its weight shrinks, so that
     what it adds to predictions stays the same. Then each slot's own rate is left in ``D``.
     """
@@ -143,7 +148,8 @@ def _prepare_plain(
         at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
         x, x2 = _floored(values[i])
         if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+            kept = np.float32(rule.fade * weights[at + G])
+            weights[at + G] = np.float32(kept + np.float32(gradient2 * x2))
         if rule.normalized:
             _rescale(at, abs(x), weights, rule)
             norms = np.float32(norms + _normalised(x2, weights[at + N]))
@@ -174,7 +180,7 @@ def _prepare(
     for i in range(n):
         at = ((np.uint64(slots[i]) + offset) & rule.mask) << rule.shift
         if swift and values[i] == ONE and weights[at + N] == ONE:
-            sum2 = np.float32(weights[at + G] + gradient2)
+            sum2 = np.float32(np.float32(rule.fade * weights[at + G]) + gradient2)
             rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
             weights[at + G] = sum2
             weights[at + D] = rate
@@ -183,7 +189,8 @@ def _prepare(
             continue
         x, x2 = _floored(values[i])
         if rule.adaptive:
-            weights[at + G] = np.float32(weights[at + G] + np.float32(gradient2 * x2))
+            kept = np.float32(rule.fade * weights[at + G])
+            weights[at + G] = np.float32(kept + np.float32(gradient2 * x2))
         if rule.normalized:
             _rescale(at, abs(x), weights, rule)
             norms = np.float32(norms + _normalised(x2, weights[at + N]))
@@ -373,14 +380,16 @@ def descend_swiftly(
         return False
     if not np.float32(ONE + exp32(-np.float32(c * p))) > ONE:
         return True  # the loss is its logarithm, and there is nothing left to learn
+    fade = np.float32(rule.fade)
     for i in range(n):
-        rates[i] = np.float32(ONE / np.float32(np.sqrt(np.float32(sums[i] + gradient2))))
+        sum2 = np.float32(np.float32(fade * sums[i]) + gradient2)
+        rates[i] = np.float32(ONE / np.float32(np.sqrt(sum2)))
     total = ZERO
     for i in range(n):
         at = places[i]
         rate = rates[i]
         before = weights[at + G]
-        sum2 = np.float32(before + gradient2)
+        sum2 = np.float32(np.float32(fade * before) + gradient2)
         if before != sums[i]:  # another feature of the record has the same slot
             rate = np.float32(ONE / np.float32(np.sqrt(sum2)))
         weights[at + G] = sum2

@@ -77,6 +77,9 @@ class Rule(NamedTuple):
         in it.
     sparse_l2
         Pull of every step against the prediction itself, in gradient descent.
+    fade
+        What an adaptive sum is multiplied with each time that its weight learns, in gradient
+        descent; 1 keeps it as it is, exactly.
     """
 
     update: int = GD
@@ -95,6 +98,7 @@ class Rule(NamedTuple):
     track: bool = True
     with_label: bool = False
     sparse_l2: np.float32 = np.float32(0)
+    fade: np.float32 = np.float32(1)
 
 
 @kernel()

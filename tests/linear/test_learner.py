@@ -165,7 +165,7 @@ def walk_with(function: Any, part: LinearMember, block: Block, tape: Tape) -> np
 
 
 rules = st.builds(
-    lambda update, code, flags, power, l1, l2, inside: Rule(
+    lambda update, code, flags, power, l1, l2, inside, fade: Rule(
         update=UPDATES[update],
         shift=np.uint64(SHIFTS[UPDATES[update]]),
         loss=Loss(LOSSES[code], F(0.3)),
@@ -176,6 +176,7 @@ rules = st.builds(
         l1=l1,
         l2=l2,
         with_label=inside,
+        fade=F(fade),
     ),
     st.sampled_from(["gd", "gd", "gd", "ftrl", "pistol", "coin"]),
     st.sampled_from(sorted(LOSSES)),
@@ -184,6 +185,7 @@ rules = st.builds(
     st.sampled_from([0.0, 1e-3]),
     st.sampled_from([0.0, 1e-2]),
     st.booleans(),
+    st.sampled_from([1.0, 1.0, 0.999, 0.5]),
 )
 
 
@@ -241,14 +243,20 @@ plain_rows = st.lists(
     st.lists(st.sampled_from([1.0, 1.0, 0.25, 1e-30, 1e6, 0.0]), min_size=1, max_size=3),
     st.booleans(),
     st.sampled_from([0.0, 1.0]),
+    st.sampled_from([1.0, 0.999, 0.5]),
 )
 @settings(max_examples=120, deadline=None)
 def test_short_cut_for_plain_values(
-    rows: Any, labels: list[float], weights: list[float], inside: bool, initial_t: float
+    rows: Any,
+    labels: list[float],
+    weights: list[float],
+    inside: bool,
+    initial_t: float,
+    fade: float,
 ) -> None:
     """Slots met twice in a record, new slots, odd values, soft labels: the same bits."""
     block = block_of([[("f", row)] for row in rows], labels, weights)
-    rule = Rule(loss=Loss(LOSSES["logistic"]), with_label=inside)
+    rule = Rule(loss=Loss(LOSSES["logistic"]), with_label=inside, fade=F(fade))
     both = KERNELS["onlinestack.linear.learner.walk"]
     one, two = member(rule, initial_t=initial_t), member(rule, initial_t=initial_t)
     for part in (one, two):
@@ -304,6 +312,36 @@ def test_infinite_and_vanishing_values_stay_harmless() -> None:
     part = member(Rule())
     part.run(block, immediate_tape(block.label))
     assert np.isfinite(part.score[:5]).all()
+
+
+def test_a_sum_forgets_half_in_its_half_life() -> None:
+    part = member(Rule(fade=F(0.5 ** (1 / 100))))
+    block = block_of([[("f", [(3, 1.0)])]] * 101, [1.0, 0.0])
+    block.weight[1:] = 1e-20
+    sums = []
+    for rows in (block.rows(0, 1), block.rows(1, 101)):
+        part.run(rows, immediate_tape(rows.label))
+        sums.append(float(part.weights[3 * 4 + 1]))
+    assert sums[1] == pytest.approx(sums[0] / 2, rel=1e-5)
+
+
+def flipped(fade: float) -> int:
+    """Return how many records after the labels flip it takes to be right most of the time."""
+    random, n, flip = np.random.default_rng(5), 120_000, 100_000
+    value = random.integers(0, 20, n)
+    clicked = (random.random(n) < np.where(value % 3 == 0, 0.9, 0.1)) ^ (np.arange(n) >= flip)
+    block = block_of([[("f", [(int(v), 1.0)])] for v in value], [1.0])
+    block.label = clicked.astype(F)
+    part = member(Rule(fade=F(fade)))
+    part.run(block, immediate_tape(block.label))
+    right = (part.score[flip:n] > 0) == (value[flip:] % 3 != 0)
+    of_late = np.convolve(right, np.ones(200) / 200, "valid")
+    return int(np.argmax(of_late > 0.9))
+
+
+def test_after_a_hundred_thousand_records_it_still_changes_its_mind() -> None:
+    """A member whose adaptive sums fade follows flipped labels several times as fast."""
+    assert 0 < 4 * flipped(0.5 ** (1 / 64)) < flipped(1.0)
 
 
 def test_walk_is_the_kernel_or_its_twin() -> None:
