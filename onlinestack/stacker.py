@@ -69,7 +69,7 @@ class OnlineStacker(Estimator, base.Classifier):
         proportion, larger ones no more.
     combiners
         Names of other ways to make one prediction of the experts', judged beside the mixture:
-        "arithmetic", "majority", "weighted", "rank", "best", or "all". They change no prediction.
+        "arithmetic", "majority", "weighted", "rank", "best", or "all"; None for none. They change no prediction.
     window_rows
         Labelled records that trees are trained on.
     window_bytes
@@ -131,7 +131,7 @@ class OnlineStacker(Estimator, base.Classifier):
         micro_trees: int = 1024,
         share: float = 1e-4,
         largest_weight: float = 1.0,
-        combiners: tuple[str, ...] = (),
+        combiners: tuple[str, ...] | None = None,
         window_rows: int = 100_000,
         window_bytes: int = 2**29,
         train_first: int = 1000,
@@ -198,7 +198,7 @@ class OnlineStacker(Estimator, base.Classifier):
             micro_trees=self.micro_trees,
             share=self.share,
             largest_weight=self.largest_weight,
-            combiners=combiners_of(self.combiners),
+            combiners=combiners_of(self.combiners or ()),
             window_rows=self.window_rows,
             window_bytes=self.window_bytes,
             train_first=self.train_first,

@@ -184,6 +184,8 @@ def belongs(preset, row):
 def settings_of(preset):
     rows = {k: row for k, row in SETTINGS.items() if k != "preset" and belongs(preset, row)}
     optional = {k: VALUES[row.type] for k, row in rows.items()}
+    optional["micro_trees"] = st.integers(512, 2**31)
+    optional = {k: values for k, values in optional.items() if k in rows}
     return st.fixed_dictionaries({"preset": st.just(preset)}, optional=optional)
 
 

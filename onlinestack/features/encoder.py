@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import eq, getitem, is_
+from operator import getitem, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -123,16 +123,20 @@ class _Memory(dict[Any, int]):
     Other values are hashed each time: 1, 1.0 and True are one key to a dict, but not one text.
     """
 
-    __slots__ = ("room", "seed")
+    __slots__ = ("odd", "room", "seed")
 
     def __init__(self, seed: int, room: int) -> None:
         super().__init__()
         self.seed, self.room = seed, room
+        self.odd: list[Any] = []
+        """Values met that may change."""
 
     def __missing__(self, value: Any) -> int:
         text = type(value) is str
         if not text and is_multiple(value):
             raise TypeError("several features")  # as lists, which have no hash, raise it
+        if not text and type(value) not in UNCHANGING:
+            self.odd.append(value)
         hashed = uniform_hash(canonical(value), self.seed)
         if value is None or (text and len(value) <= LONGEST_REMEMBERED):
             if len(self) >= self.room:
@@ -311,6 +315,10 @@ class Encoder:
         )
         self._no_numbers = [math.nan] * numbers
         self._number_places = [j for j, reader in enumerate(self._readers) if reader.number >= 0]
+        self._odd: list[Any] = []
+        """Values of `_seen` that may change, or something else where it tells nothing."""
+        for reader in self._readers:
+            reader.memory.odd = self._odd
         self._one: Block | None = None
         """A record of one value a field, filled again and again."""
         self._lay_edges()
@@ -318,8 +326,9 @@ class Encoder:
     def _lay_edges(self) -> None:
         """Derive all that follows from the edges: padded for the kernel, hashed once."""
         self.again = False
-        self._seen: dict[Any, Any] = {}
-        """The record that `_one` holds, where its values can not change."""
+        self._seen: list[Any] = []
+        """The values that `_one` holds."""
+        self._odd.append(None)
         padded: list[NDArray[np.float64]] = [np.empty(0)]
         hashes: list[int] = []
         at = 0
@@ -654,23 +663,22 @@ class Encoder:
         pool, size = self._pool_of_one, len(self._names)
         pool.features(size + (len(self._no_numbers) if self.plain else 0))
         numbers = np.empty((1, len(self._no_numbers)))
-        self._fill_singles(x, pool.index, numbers[0])
+        self._fill_singles(list(map(x.get, self._names)), pool.index, numbers[0])
         encoded = self._encoded(pool, FIRST, np.array([[size]]), numbers, size)
         if not self.extents:
             return encoded
         return self._with_extents(encoded, np.ones((1, size), np.int64))
 
     def _fill_singles(
-        self, x: Mapping[Any, Any], index: NDArray[np.uint32], plain: NDArray[np.float64]
+        self, values: list[Any], index: NDArray[np.uint32], plain: NDArray[np.float64]
     ) -> None:
         """Encode a record with one value a field, in as few steps of the interpreter as it takes.
 
         Raises
         ------
-        TypeError
-            When a value is a list or a field a text.
+        TypeError, OverflowError
+            When a value is a list, a field a text, or a number none.
         """
-        values = list(map(x.get, self._names))
         numbers = [values[j] for j in self._number_places]
         if self._texts or not NUMERIC.issuperset(map(type, numbers)):
             raise TypeError("texts, or no plain numbers")
@@ -734,25 +742,26 @@ class Encoder:
             # Its own, since the pool is filled again for records that are not even.
             block.index, block.value = block.index.copy(), block.value.copy()
             self._one = block
+            self._odd.append(x)
         block.label[0], block.weight[0], block.time = label, w, None
         return block
 
     def _refill(self, x: Mapping[Any, Any], block: Block) -> bool:
         """Fill a block of one value a field with another record; tell whether it fits."""
-        seen, self._seen = self._seen, {}
-        same = len(x) == len(seen) and all(map(is_, x.values(), seen.values()))
-        self.again = same and all(map(eq, x, seen))
-        if self.again:
-            self._seen = seen
-            return True
+        self.again = False
         if self._undecided or not x.keys() <= self._known:
             return False
+        values = list(map(x.get, self._names))
+        if all(map(is_, values, self._seen)) and not self._odd:
+            self.again = True
+            return True
+        self._odd.clear()
         try:
-            self._fill_singles(x, block.index, block.numbers[0])
-        except (TypeError, OverflowError):  # a list, a text, or no number
+            self._fill_singles(values, block.index, block.numbers[0])
+        except (TypeError, OverflowError):
+            self._odd.append(x)
             return False
-        if UNCHANGING.issuperset(map(type, x.values())):
-            self._seen = dict(x)
+        self._seen = values
         return True
 
     # learning
