@@ -19,8 +19,9 @@ from onlinestack.linear.factorisation import Factorisation
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LOSSES, Loss
+from onlinestack.linear.newton import NewtonMember
 from onlinestack.linear.rule import Rule
-from onlinestack.recipe import Bits, Linear, Recipe, Trees
+from onlinestack.recipe import Bits, Linear, Newton, Recipe, Trees
 from onlinestack.recipe import Factorisation as FactorisationEntry
 from onlinestack.stack.expert import Expert
 from onlinestack.stack.mixture import Mixture
@@ -96,8 +97,10 @@ def linear_part(entry: Linear, bits: int) -> LinearMember:
     return LinearMember(reads, rule, low=-50.0, high=50.0)
 
 
-def _stacker(entry: Linear, bits: int, members: int) -> LinearMember:
-    """Return a linear learner that starts as the mean of the members' scores."""
+def _stacker(entry: Linear | Newton, bits: int, members: int) -> LinearMember | NewtonMember:
+    """Return a learner that starts as the mean of the members' scores."""
+    if isinstance(entry, Newton):
+        return NewtonMember(members, half_life=entry.half_life, trust=entry.trust)
     part = linear_part(entry, bits)
     slots = dense_index("s", members).astype(np.uint64) & part.rule.mask
     part.weights[slots.astype(np.int64) << int(part.rule.shift)] = 1 / members
@@ -157,10 +160,9 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     if recipe.trees:
         parts |= _trees(recipe, column, width, read)
     for entry in recipe.stackers:
-        part = _stacker(entry, recipe.bits, members)
-        parts[f"score:{entry.name}"] = Expert(
-            part, entry.name, column[entry.name], _needs(entry, makers)
-        )
+        stacker = _stacker(entry, recipe.bits, members)
+        needs = makers["s"] if isinstance(entry, Newton) else _needs(entry, makers)
+        parts[f"score:{entry.name}"] = Expert(stacker, entry.name, column[entry.name], needs)
     mixture = Mixture(
         names, members, needs=scores, alpha=recipe.share, largest=recipe.largest_weight
     )

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from onlinestack.recipe import Linear, RecipeError, entries_of
+from onlinestack.recipe import MEMBERS, STACKERS, Linear, RecipeError, entries_of
 from onlinestack.settings import SETTINGS, Setting
 
 __all__ = ["DEFAULT_PRESET", "SHARED", "Config", "ConfigError", "nearest", "presets"]
@@ -33,8 +33,8 @@ ENTRIES = "# Entries: the experts.\n"
 """The line of a preset behind which its entries stand."""
 SPELT = {"paths": "SOURCE", "interactions": "-q"}
 """How the command line spells settings that it builds itself."""
-ENTRY_KINDS = {"member": None, "stacker": ("linear",)}
-"""The settings that are entries, and which kinds each may have; None for all."""
+ENTRY_KINDS = {"member": MEMBERS, "stacker": STACKERS}
+"""The settings that are entries, and which kinds each may have."""
 OWN = {row.name for row in fields(Linear)}
 """What an entry can say for itself."""
 
@@ -102,9 +102,8 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
 
 def _check_entries(key: str, tables: list[dict[str, Any]], where: str) -> None:
     """Refuse entries that are wrong by themselves; how they go together shows when they meet."""
-    kinds = ENTRY_KINDS[key]
     try:
-        entries_of(tables, key) if kinds is None else entries_of(tables, key, kinds)
+        entries_of(tables, key, ENTRY_KINDS[key])
     except RecipeError as error:
         file = where.removeprefix(f"{key} in ")
         raise ConfigError(str(error) if file == where else f"{file}: {error}") from None

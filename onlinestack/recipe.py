@@ -15,10 +15,13 @@ from typing import Any
 __all__ = [
     "COMBINERS",
     "KINDS",
+    "MEMBERS",
+    "STACKERS",
     "Bits",
     "Entry",
     "Factorisation",
     "Linear",
+    "Newton",
     "Recipe",
     "RecipeError",
     "Trees",
@@ -157,16 +160,42 @@ class Factorisation:
     learning_rate: float = 0.25
 
 
-Entry = Linear | Trees | Bits | Factorisation
+@dataclass(frozen=True, slots=True)
+class Newton:
+    """A linear learner over the members' scores that takes Newton's steps: a stacker.
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    half_life, trust
+        As in `NewtonMember`.
+    """
+
+    name: str
+    half_life: float = 30_000.0
+    trust: float = 30.0
+
+    def __post_init__(self) -> None:
+        _within(f"half_life of {self.name!r}", self.half_life, 1, math.inf)
+        _within(f"trust of {self.name!r}", self.trust, 1e-6, LARGEST)
+
+
+Entry = Linear | Trees | Bits | Factorisation | Newton
 KINDS: dict[str, type[Entry]] = {
     "linear": Linear,
     "trees": Trees,
     "bits": Bits,
     "factorisation": Factorisation,
+    "newton": Newton,
 }
 """What an entry can make, by its ``kind``."""
 COMBINERS = ("arithmetic", "majority", "weighted", "rank", "best")
 """Combiners that can be judged beside the mixture, in the order of the league table."""
+STACKERS = ("linear", "newton")
+"""Kinds that stackers can be."""
+MEMBERS = tuple(kind for kind in KINDS if kind != "newton")
+"""Kinds that members can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +207,7 @@ class Recipe:
     members
         What gives scores from the record.
     stackers
-        Linear learners over the members' scores; they start as the plain mean.
+        Learners over the members' scores; they start as the plain mean.
     bits
         Base-2 logarithm of the number of weights of linear learners that do not say.
     fields
@@ -219,7 +248,7 @@ class Recipe:
     """
 
     members: tuple[Entry, ...]
-    stackers: tuple[Linear, ...]
+    stackers: tuple[Linear | Newton, ...]
     bits: int = 18
     fields: int = 40
     columns: int = 300
@@ -288,7 +317,7 @@ class Recipe:
 
 
 def entries_of(
-    tables: Sequence[Mapping[str, Any]], where: str, kinds: Sequence[str] = tuple(KINDS)
+    tables: Sequence[Mapping[str, Any]], where: str, kinds: Sequence[str] = MEMBERS
 ) -> list[Entry]:
     """Return the entries that tables describe, checked.
 

@@ -17,7 +17,7 @@ from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, i
 from onlinestack.engine import Engine, State
 from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.metrics import Scoreboard
-from onlinestack.recipe import Linear, Recipe, combiners_of, entries_of
+from onlinestack.recipe import STACKERS, Linear, Newton, Recipe, combiners_of, entries_of
 from onlinestack.tasks import CLICK, Task, check_target
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class OnlineStacker(Estimator, base.Classifier):
     members
         What gives scores, as entries of the preset's TOML file; None takes the preset's own.
     stackers
-        Linear learners over the members' scores; None takes the preset's own.
+        Learners over the members' scores; None takes the preset's own.
     bits
         Base-2 logarithm of the number of weights of linear learners that do not say.
     fields
@@ -186,8 +186,8 @@ class OnlineStacker(Estimator, base.Classifier):
             tuple(entries_of(members, "member")),
             tuple(
                 entry
-                for entry in entries_of(stackers, "stacker", ("linear",))
-                if isinstance(entry, Linear)
+                for entry in entries_of(stackers, "stacker", STACKERS)
+                if isinstance(entry, Linear | Newton)
             ),
             bits=self.bits,
             fields=self.fields,
