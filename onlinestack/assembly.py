@@ -23,7 +23,7 @@ from onlinestack.linear.newton import NewtonMember
 from onlinestack.linear.rule import Rule
 from onlinestack.recipe import Bits, Linear, Newton, Recipe, Trees
 from onlinestack.recipe import Factorisation as FactorisationEntry
-from onlinestack.stack.expert import Expert
+from onlinestack.stack.expert import Expert, Scoring
 from onlinestack.stack.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def linear_part(entry: Linear, bits: int) -> LinearMember:
     return LinearMember(reads, rule, low=-50.0, high=50.0)
 
 
-def _stacker(entry: Linear | Newton, bits: int, members: int) -> LinearMember | NewtonMember:
+def _stacker(entry: Linear | Newton, bits: int, members: int) -> Scoring:
     """Return a learner that starts as the mean of the members' scores."""
     if isinstance(entry, Newton):
         return NewtonMember(members, half_life=entry.half_life, trust=entry.trust)

@@ -14,7 +14,9 @@ from onlinestack import OnlineStacker, recipe
 from onlinestack.assembly import linear_part
 from onlinestack.recipe import (
     COMBINERS,
+    STACKERS,
     Linear,
+    Newton,
     Recipe,
     RecipeError,
     Trees,
@@ -41,6 +43,7 @@ def test_entries_come_back_from_their_tables() -> None:
     ("table", "message"),
     [
         ({"name": "a", "kind": "tree"}, "kind='tree' of member a is unknown, did you mean 'trees'"),
+        ({"name": "a", "kind": "newton"}, "kind='newton' of member a is unknown; known: linear"),
         ({"name": "a", "rate": 1.0}, "unknown key 'rate' in member a; known: name, reads"),
         ({"name": "a", "read": "f"}, "unknown key 'read' in member a, did you mean 'reads'"),
         ({"reads": "f"}, "member 1 has no name"),
@@ -104,6 +107,17 @@ def test_a_half_life_fades_and_none_keeps() -> None:
     assert fades[:2] == [1.0, 0.5] and fades[2] ** 4096 == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(RecipeError, match="half_life of 'a' is out of range: -1"):
         Linear("a", half_life=-1.0)
+
+
+def test_stackers_are_linear_or_take_newtons_steps() -> None:
+    made = entries_of([{"name": "a", "kind": "newton", "half_life": 1}], "stacker", STACKERS)
+    assert made == [Newton("a", half_life=1.0)]
+    with pytest.raises(RecipeError, match="kind='trees' of stacker a is unknown; known: linear"):
+        entries_of([{"name": "a", "kind": "trees"}], "stacker", STACKERS)
+    with pytest.raises(RecipeError, match="half_life of 'a' is out of range: 0.5"):
+        Newton("a", half_life=0.5)
+    with pytest.raises(RecipeError, match="trust of 'a' is out of range: 0.0"):
+        Newton("a", trust=0.0)
 
 
 def test_leaves_may_be_read_where_there_are_some() -> None:

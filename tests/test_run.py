@@ -276,7 +276,7 @@ def test_a_stack_made_in_python_goes_on_in_a_run(clicks, tmp_path, stack):
         model.progress(batch)
     save(model, tmp_path / "m")
     _, heard = go(clicks, load=tmp_path / "m")
-    assert list(heard.result["experts"])[:2] == ["only", "s 2"]
+    assert list(heard.result["experts"])[:2] == ["only", "newton 30000"]
     go(clicks, load=tmp_path / "m", save=tmp_path / "n")
     assert load(tmp_path / "n").learned == 2 * model.learned
     stack.write_text('[[member]]\nname = "two"\n')

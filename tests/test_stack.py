@@ -36,6 +36,7 @@ STACKERS: tuple[dict[str, Any], ...] = (
     {"name": "s", "reads": "s", "constant": False},
     {"name": "ss", "reads": "s", "interactions": ("ss",), "constant": False},
     {"name": "fs", "reads": "s", "interactions": ("fs",), "constant": False},
+    {"name": "newton", "kind": "newton", "half_life": 500.0},
 )
 SMALL: dict[str, Any] = {
     "members": MEMBERS,
