@@ -124,8 +124,8 @@ def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker
         learner: LinearLearner | OnlineStacker
         if config["preset"] == "stack":
             params = {key: params[key] for key in sorted(SHARED)} | config.table("stack")
-            params |= {key: tuple(params[key]) for key in ("half_lives", "combiners")}
-            params["combiners"] = params["combiners"] or None
+            params["half_lives"] = tuple(params["half_lives"])
+            params["combiners"] = tuple(params["combiners"] or ()) or None
             params |= {f"{key}s": tuple(config[key]) for key in ("member", "stacker")}
             # Its parts take a while to import.
             from onlinestack.stacker import OnlineStacker
