@@ -69,7 +69,8 @@ class OnlineStacker(Estimator, base.Classifier):
         proportion, larger ones no more.
     combiners
         Names of other ways to make one prediction of the experts', judged beside the mixture:
-        "arithmetic", "majority", "weighted", "rank", "best", or "all"; None for none. They change no prediction.
+        "arithmetic", "majority", "weighted", "rank", "best", or "all"; None for none. They change
+        no prediction.
     window_rows
         Labelled records that trees are trained on.
     window_bytes
