@@ -219,9 +219,14 @@ class Run:
 
     def _tell_of_compiling(self) -> None:
         # One of the modules that each learner compiles speaks for the others.
-        module = "mixture" if self.config["preset"] == "stack" else "learner"
-        if not kernel.compiled_before(module):
-            self.report.note("compiling for this machine, once: takes up to a minute")
+        stack = self.config["preset"] == "stack"
+        if kernel.compiled_before("mixture" if stack else "learner"):
+            return
+        self.report.note("compiling for this machine, once: takes up to a minute")
+        if stack:
+            from onlinestack.compiling import helped
+
+            self._open_things.enter_context(helped())
 
     # Reading, learning, writing.
 

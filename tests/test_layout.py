@@ -43,6 +43,7 @@ ORDER = [
     ["config"],
     ["saved"],
     ["opening"],
+    ["compiling"],
     ["run"],
     ["terminal"],
     ["cli"],
