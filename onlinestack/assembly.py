@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from onlinestack.block import WORD
 from onlinestack.engine import QUANTUM, Engine, Part
 from onlinestack.features.encoder import Encoder
 from onlinestack.features.layout import Layout, dense_index
@@ -178,6 +179,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         margins=len(read),
         others={letter: width for letter, width in others.items() if width},
         combiners=len(recipe.combiners),
+        words=-(-recipe.random_bits // WORD) if "random bits" in parts else 0,
     )
     if fields is None:
         layout.meet((), ())

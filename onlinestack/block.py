@@ -87,8 +87,7 @@ class Block:
         of the pool, ``(index, value)``, each ``[n, width]``.
     bits
         ``uint32[n, words]``: namespace ``r``, packed: bit k of a record is bit ``k % 32`` of its
-        word ``k // 32``. words may be 0. Made anew whenever a block is run; valid for
-        `AHEAD` more blocks.
+        word ``k // 32``. words may be 0.
     p
         ``float32[n, K + 2 + C]``: click probabilities as served: the mixture's, those of the K
         experts that have a margin, of their plain mean, and of C combiners.
@@ -208,6 +207,13 @@ def _steps_of_one(*op: int) -> Tape:
 PREDICT_ONE = _steps_of_one(PREDICT)
 LEARN_ONE = _steps_of_one(LEARN)
 PREDICT_AND_LEARN_ONE = _steps_of_one(PREDICT, LEARN)
+
+    def predicted(self) -> int:
+        """Return how many rows, from the first on, hold all that it predicts.
+
+        Rows behind them were served before and are only learned.
+        """
+        return int(self.row[self.op == PREDICT].max(initial=-1)) + 1
 
 
 def immediate_tape(label: NDArray[np.float32]) -> Tape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, click_all, link_all
 from onlinestack.linear.rule import SHIFTS, UPDATES, Rule
 from onlinestack.metrics import Scoreboard
+from onlinestack.serving import Serving
 from onlinestack.spare import populate
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
@@ -481,7 +483,7 @@ class _Linear(Estimator):
         self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
 
-class LinearLearner(_Linear, base.Classifier):
+class LinearLearner(Serving, _Linear, base.Classifier):
     """One linear learner over hashed features that learns as Vowpal Wabbit does.
 
     Use it where the features say enough by themselves or in pairs, and speed counts most: it
@@ -538,6 +540,19 @@ class LinearLearner(_Linear, base.Classifier):
         numbers. Otherwise predictions know nothing of the record's label.
     seed
         Seed of the sample that bin edges are drawn from.
+    window
+        Seconds of stream time that a click may come after a record that was predicted with an id;
+        one without a click by then is learned as not clicked. None learns each label when it comes.
+    learn_at
+        ``window``: such clicks are learned when the window ends, as non-clicks are, so that what
+        was learned by any time is unbiased. ``click``: they are learned when they come.
+    correct_late
+        Seconds behind the window in which a click still corrects what was learned: the record is
+        learned once more, now as a click, with its weight times 1 / (1 - p), p as served and 0.9
+        at most; see `onlinestack.labels.attribution`. 0 only counts such clicks.
+    most_pending
+        Most records that wait for their labels; the oldest makes room for one more, and is then
+        predicted only. As many ids of learned records are remembered.
 
     Attributes
     ----------
@@ -600,6 +615,10 @@ class LinearLearner(_Linear, base.Classifier):
         oaa: int | None = None,
         alpha: float | None = None,
         beta: float | None = None,
+        window: float | None = None,
+        learn_at: str = "window",
+        correct_late: float = 0.0,
+        most_pending: int = 100_000,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -620,21 +639,88 @@ class LinearLearner(_Linear, base.Classifier):
         self.oaa = oaa
         self.alpha = alpha
         self.beta = beta
+        self.window = window
+        self.learn_at = learn_at
+        self.correct_late = correct_late
+        self.most_pending = most_pending
+        self._opened()
         self._reset()
 
-    def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:
+    def start(self, schema: Schema | None = None) -> None:
+        """Build the learner for records of a schema; without one, fields are met as they come."""
+        super().start(schema)
+        self._opened()
+
+    # Late labels.
+
+    def _late_possible(self) -> None:
+        if self._aim[0] != CLICK or self.raw:
+            raise ValueError(
+                "late labels are clicks, but the learner is raw or predicts something else; leave "
+                "raw, task and oaa out"
+            )
+
+    def _encoding(self) -> Encoder:
+        return self._started()[1]
+
+    def _meet(self, x: Mapping[Hashable, Any]) -> None:
+        engine, encoder = self._started()
+        if encoder.meet(x):
+            engine.forget()
+
+    def lay(self, block: Block) -> Block:
+        """Return a block with room for what is predicted."""
+        block.p = np.zeros((block.n, 1), np.float32)
+        return block
+
+    def take(self, block: Block, tape: Tape) -> None:
+        """Run the engine; ``block.p`` then holds what was predicted for the rows predicted."""
+        engine, _ = self._started()
+        engine.run(block, tape)
+        member = engine.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        out = np.empty(tape.predicted(), np.float32)
+        self._link(member, out, np.empty_like(out), out)
+        block.p[: len(out), 0] = out
+
+    # River's verbs.
+
+    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> Any:
+        with self._gate:
+            return super()._one(x, y, w, tape)
+
+    def predict_proba_one(
+        self,
+        x: dict[Hashable, Any],
+        *,
+        id: object = None,
+        time: float | datetime | None = None,
+        w: float = 1.0,
+        **kwargs: Any,
+    ) -> dict[ClfTarget, float]:
         """Return the probabilities of no click and of a click, or of each class met so far.
 
         Parameters
         ----------
         x
             The record.
+        id
+            A text or number by which `label` will name the record; the record as it is served now
+            is then kept until it is learned. None for a record that will not have a label.
+        time
+            Its time, in seconds or as a datetime.
+        w
+            Its importance, 0 or more, where it has an id.
 
         Raises
         ------
         ValueError
-            Where the learner predicts numbers, which have no probabilities.
+            Where the learner predicts numbers, which have no probabilities; with an id, where it
+            predicts no clicks, there is a window and no time to count it from, or w is no weight.
         """
+        if id is not None:
+            p = self._serve_one(x, id, time, w)[0]
+            return {False: 1.0 - float(p), True: float(p)}
         p = self._one(x, None, 1.0, PREDICT_ONE)
         if self._aim[0] == REGRESSION:
             raise ValueError("task='regression' predicts numbers: call predict_one for them")

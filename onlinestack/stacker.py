@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from river import base
 from onlinestack.assembly import Assembly, assemble
 from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, immediate_tape
 from onlinestack.engine import Engine, State
-from onlinestack.estimator import Board, Estimator, check_weight
+from onlinestack.estimator import Board, check_weight
+from onlinestack.features.encoder import Encoder
 from onlinestack.metrics import Scoreboard
 from onlinestack.recipe import STACKERS, Linear, Newton, Recipe, combiners_of, entries_of
+from onlinestack.serving import Serving
 from onlinestack.tasks import CLICK, Task, check_target
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ FINAL = "mixture"
 ROOM = 2**16
 
 
-class OnlineStacker(Estimator, base.Classifier):
+class OnlineStacker(Serving, base.Classifier):
     """Online stacking: linear learners, retrained boosted trees and stackers, mixed online.
 
     Use it where clicks are to be predicted as well as possible and some ten thousand records a
@@ -92,6 +95,8 @@ class OnlineStacker(Estimator, base.Classifier):
         Whether the stream goes on while trees are trained. The results are the same.
     seed
         Seed of all that is random.
+    window, learn_at, correct_late, most_pending
+        How late labels are learned, as in `LinearLearner`.
 
     Attributes
     ----------
@@ -143,6 +148,10 @@ class OnlineStacker(Estimator, base.Classifier):
         max_bin: int = 64,
         background: bool = True,
         seed: int = 0,
+        window: float | None = None,
+        learn_at: str = "window",
+        correct_late: float = 0.0,
+        most_pending: int = 100_000,
     ) -> None:
         self.members = members
         self.stackers = stackers
@@ -166,6 +175,11 @@ class OnlineStacker(Estimator, base.Classifier):
         self.max_bin = max_bin
         self.background = background
         self.seed = seed
+        self.window = window
+        self.learn_at = learn_at
+        self.correct_late = correct_late
+        self.most_pending = most_pending
+        self._opened()
         self._stack: Assembly | None = None
         self._engine: Engine | None = None
         self._schema: dict[str, Any] | None = None
@@ -239,6 +253,7 @@ class OnlineStacker(Estimator, base.Classifier):
         self._schema = None if schema is None else schema.to_dict()
         self._stack = assemble(self.recipe(), None if schema is None else schema.fields)
         self._engine = self._stack.engine
+        self._opened()
         self.scoreboard = self.new_board()
 
     def new_board(self, name: str = FINAL) -> Scoreboard:
@@ -354,18 +369,47 @@ class OnlineStacker(Estimator, base.Classifier):
         if isinstance(board, Scoreboard):
             board.update(block, tape, self._given)
 
+    # Late labels.
+
+    def _encoding(self) -> Encoder:
+        return self._started().encoder
+
+    def _meet(self, x: Mapping[Hashable, Any]) -> None:
+        stack = self._started()
+        if stack.encoder.meet(x):
+            stack.meet()
+            stack.engine.forget()
+
+    def lay(self, block: Block) -> Block:
+        """Return a block of hashed features with room for all that is made of them."""
+        return self._started().layout.lay(block)
+
+    def kept(self, block: Block) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a block that learning reads, by name, a row a record."""
+        arrays = {"table": block.table, "scores": block.scores, "bits": block.bits}
+        for letter, (index, value) in block.dense.items():
+            if letter != "s":  # these are the scores
+                arrays[letter] = value
+            if letter == "l":  # other leaves with every generation
+                arrays["leaves"] = index
+        return super().kept(block) | arrays
+
+    def take(self, block: Block, tape: Tape) -> None:
+        """Run the engine; ``block.p`` then holds what was predicted for the rows predicted."""
+        self._started().engine.run(block, tape)
+
     # River's verbs.
 
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> float:
         stack = self._started()
-        if tape.learns and stack.encoder.meet(x):
-            stack.meet()
-            stack.engine.forget()
-        block = stack.layout.lay(stack.encoder.block_one(x, y, w))
-        stack.engine.run(block, tape, again=stack.encoder.again)
-        if tape.learns and self.scoreboard is not None:
-            self.scoreboard.update(block, tape, block.p)
-        return float(block.p[0, 0])
+        with self._gate:
+            if tape.learns:
+                self._meet(x)
+            block = stack.layout.lay(stack.encoder.block_one(x, y, w))
+            stack.engine.run(block, tape, again=stack.encoder.again)
+            if tape.learns and self.scoreboard is not None:
+                self.scoreboard.update(block, tape, block.p)
+            return float(block.p[0, 0])
 
     def learn_one(self, x: dict[Hashable, Any], y: ClfTarget, w: float = 1.0) -> None:
         """Learn one record: what a batch of it would do.
@@ -387,15 +431,38 @@ class OnlineStacker(Estimator, base.Classifier):
         check_weight(w)
         self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
-    def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[ClfTarget, float]:
+    def predict_proba_one(
+        self,
+        x: dict[Hashable, Any],
+        *,
+        id: object = None,
+        time: float | datetime | None = None,
+        w: float = 1.0,
+        **kwargs: Any,
+    ) -> dict[ClfTarget, float]:
         """Return the probabilities of no click and of a click.
 
         Parameters
         ----------
         x
             The record.
+        id
+            A text or number by which `label` will name the record; the record as it is served now
+            is then kept until it is learned. None for a record that will not have a label.
+        time
+            Its time, in seconds or as a datetime.
+        w
+            Its importance, 0 or more, where it has an id.
+
+        Raises
+        ------
+        ValueError
+            Where there is a window and no time to count it from, or w is no weight.
         """
-        p = self._one(x, None, 1.0, PREDICT_ONE)
+        if id is not None:
+            p = float(self._serve_one(x, id, time, w)[0])
+        else:
+            p = self._one(x, None, 1.0, PREDICT_ONE)
         return {False: 1.0 - p, True: p}
 
     @property

@@ -764,6 +764,30 @@ class Encoder:
         self._seen = values
         return True
 
+    def nothing(self) -> Block:
+        """Return a block of no records, with as many columns as others have now."""
+        none = np.empty((0, 1), np.int64)
+        fields = np.empty((0, len(self._names) if self.extents else 0), np.int64)
+        number = np.empty(0, np.float32)
+        return Block(
+            number,
+            number,
+            number,
+            none[:, 0],
+            np.empty(0, np.uint32),
+            number,
+            np.empty((0, 1), np.uint8),
+            none,
+            none,
+            np.empty((0, self.bins.count)),
+            fields,
+            fields,
+        )
+
+    def number_names(self) -> list[str]:
+        """Return the names of the fields that are plain numbers, in the order of their columns."""
+        return [reader.name for reader in self._readers if reader.number >= 0]
+
     # learning
 
     @property

@@ -47,6 +47,7 @@ class _Pool:
     dense: dict[str, Dense]
     scores: NDArray[np.float32]
     p: NDArray[np.float32]
+    bits: NDArray[np.uint32]
 
 
 @kernel()
@@ -104,6 +105,8 @@ class Layout:
         Further dense namespaces, letter to width.
     combiners
         Columns of predictions behind those of the experts.
+    words
+        Words of packed bits.
 
     Examples
     --------
@@ -128,6 +131,7 @@ class Layout:
         margins: int = 0,
         others: Mapping[str, int] | None = None,
         combiners: int = 0,
+        words: int = 0,
     ) -> None:
         self.fields = fields
         self.numbers = numbers
@@ -135,6 +139,7 @@ class Layout:
         self._widths = {"c": statistics, "s": scores, **(others or {})}
         self._members = members
         self._predictions = scores + 2 + combiners
+        self._words = words
         self._rows = rows
         self._pools: list[_Pool] = []
         self._pool_of_one: _Pool | None = None
@@ -168,7 +173,8 @@ class Layout:
             at = end
         table = np.full((rows, self.columns), np.nan, np.float32)
         p = np.empty((rows, self._predictions), np.float32)
-        return _Pool(index, value, table, names, start, stop, dense, dense["s"][1], p)
+        bits = np.zeros((rows, self._words), np.uint32)
+        return _Pool(index, value, table, names, start, stop, dense, dense["s"][1], p, bits)
 
     def _next(self, rows: int) -> _Pool:
         if rows == 1:
@@ -249,6 +255,7 @@ class Layout:
             table=table,
             scores=pool.scores[:n],
             p=pool.p[:n],
+            bits=pool.bits[:n],
             dense={letter: (i[:n], v[:n]) for letter, (i, v) in pool.dense.items()},
         )
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import AHEAD, WORD, Block, Tape
+from onlinestack.block import WORD, Block, Tape
 from onlinestack.features.bins import NEVER, watch
 from onlinestack.features.planes import Planes, Room, bits_of, draw, observe
 from onlinestack.kernel import bound
@@ -54,9 +54,8 @@ class RandomBits:
 
     A frozen part: planes and moments are drawn in `change`, once, when ``warm_up`` labelled
     records have been learned; no bit is set before. What it writes, ``block.bits``, depends on
-    the block's table alone. A record whose label comes late so has its bits made anew from the
-    table as it was served, and they are those it was predicted with, if the planes were drawn by
-    then; nothing need be kept.
+    the block's table alone, and it writes them for the rows that are predicted: those that were
+    served before keep the bits they were served with.
 
     The bits travel packed. A learner of hashed features that reads them, alone or in pairs, walks
     those that are set: bit k is the feature of index ``dense_index("r", bits)[k]`` and value 1.
@@ -127,27 +126,26 @@ class RandomBits:
         self._moments = np.zeros((columns, 3))
         self._sample = np.zeros((min(SAMPLE, warm_up), columns), np.float32)
         self._room = Room.of(0)
-        # By turns, since it may run ahead of those that read.
-        self._pools = [np.zeros((0, bits // WORD), np.uint32) for _ in range(AHEAD + 1)]
 
     def run(self, block: Block, tape: Tape) -> None:
-        """Make the bits of all rows of a block; before the planes are drawn, watch the learned."""
+        """Make the bits of rows that are predicted; before the planes are drawn, watch the learned."""
         if block.table.shape[1] < self.columns:
             raise ValueError(
                 f"The block's table has {block.table.shape[1]} columns, the random bits were made "
                 f"for {self.columns}; lay the block out as they were made for."
             )
-        bits = self._pools.pop(0)
-        if len(bits) < block.n:
-            bits = np.zeros((max(block.n, 2 * len(bits)), self.bits // WORD), np.uint32)
-        self._pools.append(bits)
-        block.bits = bits[: block.n]
+        if block.bits.shape != (block.n, self.bits // WORD):
+            block.bits = np.zeros((block.n, self.bits // WORD), np.uint32)
+        rows = tape.predicted()
+        bits = block.bits[:rows]
         if self.planes is not None:
             if len(self.planes.column):
-                bits_of(block.table, self.numbers, self.planes, self._room, block.bits)
+                bits_of(block.table[:rows], self.numbers, self.planes, self._room, bits)
+            else:
+                bits[:] = 0
             self.learned += tape.learns
             return
-        block.bits[:] = 0
+        bits[:] = 0
         observe(tape.op, tape.row, block.table, self.numbers, self._moments)
         seed = np.uint64(self.seed % 2**64)
         self.learned = int(watch(self._sample, block.table, tape.op, tape.row, self.learned, seed))
@@ -181,8 +179,6 @@ class RandomBits:
     def _set(self, planes: Planes) -> None:
         self.planes = planes
         self._room = Room.of(len(planes.column))
-        for bits in self._pools:
-            bits[:] = 0
         self._sample = np.zeros((0, self.columns), np.float32)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

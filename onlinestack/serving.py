@@ -1,0 +1,267 @@
+"""What both click learners share when they are embedded: late labels, and predictions meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlinestack.block import Block, Tape
+from onlinestack.engine import State
+from onlinestack.estimator import Estimator, check_weight
+from onlinestack.features.encoder import Encoder
+from onlinestack.gate import Gate
+from onlinestack.io.times import NOT_A_TIME
+from onlinestack.labels.attribution import Rules
+from onlinestack.late import Late, LateLabel, key_of, microseconds
+
+if TYPE_CHECKING:
+    from onlinestack.io.source import Batch
+
+__all__ = ["Serving"]
+
+PIECE = 16
+"""Most records learned while others wait to predict."""
+
+
+class Serving(Estimator):
+    """Predicts now and learns when the label is known, while other threads predict.
+
+    A learner derives from it that has the four arguments below and the hooks that follow them.
+
+    Attributes
+    ----------
+    serving
+        Whether other threads predict while one learns. Then at most 16 records are learned
+        before those who wait are let in, and every prediction is that of the state before or
+        after some record; results are the same.
+    """
+
+    window: float | None
+    learn_at: str
+    correct_late: float
+    most_pending: int
+    serving: bool = False
+    _late: Late | None = None
+
+    def _opened(self) -> None:
+        """Be started anew, without pending records."""
+        self._late = None
+        self._gate = Gate()
+
+    # What a learner says of itself.
+
+    def _encoding(self) -> Encoder:
+        raise NotImplementedError
+
+    def _meet(self, x: Mapping[Hashable, Any]) -> None:
+        """Learn the fields that are new in a record."""
+        raise NotImplementedError
+
+    def _late_possible(self) -> None:
+        """Refuse late labels where they make no sense."""
+
+    def nothing(self) -> Block:
+        """Return a block of no records."""
+        return self._encoding().nothing()
+
+    def lay(self, block: Block) -> Block:
+        """Return a block of hashed features with room for all that is made of them."""
+        raise NotImplementedError
+
+    def kept(self, block: Block) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a block that learning reads, by name, a row a record."""
+        assert block.time is not None  # noqa: S101 - the driver gives it
+        return {
+            "weight": block.weight,
+            "time": block.time,
+            "numbers": block.numbers,
+            "p": block.p,
+        }
+
+    def take(self, block: Block, tape: Tape) -> None:
+        """Run the engine; ``block.p`` then holds what was predicted for the rows predicted."""
+        raise NotImplementedError
+
+    # Late labels.
+
+    def _waiting(self) -> Late:
+        """Return what keeps the pending records, made when first needed."""
+        if self._late is None:
+            engine = self._running()
+            self._late_possible()
+            window = None if self.window is None else microseconds(self.window)
+            rules = Rules(window, self.learn_at, microseconds(self.correct_late), self.most_pending)
+            self._late = Late(self, engine, rules)
+        return self._late
+
+    def _serve_one(
+        self, x: Mapping[Hashable, Any], id: object, time: float | datetime | None, w: float
+    ) -> NDArray[np.float32]:
+        """Predict a record that will have a label; return its row of ``p``."""
+        check_weight(w)
+        late, encoder = self._waiting(), self._encoding()
+        now = None if time is None else microseconds(time)
+        if now is None and not late.attribution.started:
+            raise ValueError(
+                f"the record {id!r} has no time, which a window is counted from; give time in "
+                "seconds, or leave window out"
+            )
+        with self._gate:
+            late.pass_to(now)
+            if encoder.growing:
+                before = encoder.number_names()
+                self._meet(x)
+                late.widen(before, encoder.number_names())
+            block = encoder.block_one(x, None, w)
+            block.time = np.array([np.nan if now is None else now / 1e6])
+            return late.serve_one(block, key_of(id), now)
+
+    def label(self, id: object, y: Any = True, time: float | datetime | None = None) -> None:
+        """Give the label of a record that was predicted with an id.
+
+        The record is learned as it was served: from the features, scores and probabilities of
+        that moment, whatever was learned since. With a ``window`` that is when stream time has
+        passed its end, clicked or not (``learn_at="click"``: a click at once); without one it is
+        now. A label that nobody waits for is counted, see `attributed`.
+
+        Parameters
+        ----------
+        id
+            The id, a text or a number.
+        y
+            Whether it was clicked.
+        time
+            When that was, in seconds or as a datetime; None for now in stream time.
+
+        Raises
+        ------
+        ValueError
+            Where time is none.
+
+        Examples
+        --------
+        >>> from onlinestack import LinearLearner
+        >>> model = LinearLearner(window=60)
+        >>> p = model.predict_proba_one({"site": "news"}, id="a7", time=0)
+        >>> model.label("a7", time=20)
+        >>> model.learned, model.attributed()["pending"]
+        (0, 1)
+        >>> model.pass_to(61)
+        >>> model.learned
+        1
+        """
+        late = self._waiting()
+        now = None if time is None else microseconds(time)
+        with self._gate:
+            late.label(key_of(id), bool(y), now)
+
+    def pass_to(self, time: float | datetime) -> None:
+        """Let stream time pass where no record comes, and learn what is due by then.
+
+        Parameters
+        ----------
+        time
+            In seconds or as a datetime.
+
+        Raises
+        ------
+        ValueError
+            Where time is none.
+        """
+        late, now = self._waiting(), microseconds(time)
+        with self._gate:
+            late.pass_to(now)
+
+    def follow(self, batch: Batch, labels: Iterable[LateLabel] = ()) -> NDArray[np.float32]:
+        """Predict the records of a batch, and learn those that become due, in stream order.
+
+        Use it in a loop over files or a broker: it is `predict_proba_one`, `label` and `pass_to`
+        for many at once, and its results are the same. Labels in the batch itself are not read.
+
+        Parameters
+        ----------
+        batch
+            Records as a source yields them, with ids; where there is a window, with times.
+        labels
+            Labels in stream order, each with the number of the batch's records before it.
+
+        Returns
+        -------
+        ``float32[n]``: the click probabilities.
+
+        Raises
+        ------
+        ValueError
+            Where the batch has no ids, or no times though there is a window.
+        """
+        late, encoder = self._waiting(), self._encoding()
+        if batch.id is None or batch.features is not None:
+            raise ValueError("late labels find their records by id; name the column with the id")
+        if batch.time is None and self.window is not None:
+            raise ValueError("a window is counted from the time of a record; name its column")
+        ids = batch.id.to_pylist()
+        times: list[int | None] = [None] * batch.n
+        if batch.time is not None:
+            times = [None if t == NOT_A_TIME else t for t in batch.time.tolist()]
+
+        def block_of(start: int, stop: int) -> Block:
+            block = encoder.block(batch, start, stop)
+            block.time = batch.seconds(start, stop)
+            return block
+
+        coming = sorted(labels, key=lambda label: label.before)
+        piece = PIECE if self.serving else max(1, batch.n)
+        answers, at = [], 0
+        for start in range(0, max(1, batch.n), piece):
+            stop = min(start + piece, batch.n)
+            behind = at
+            while behind < len(coming) and (coming[behind].before < stop or stop == batch.n):
+                behind += 1
+            with self._gate:
+                answers.append(
+                    late.follow(block_of, range(start, stop), ids, times, coming[at:behind])
+                )
+            at = behind
+        return np.ascontiguousarray(np.concatenate(answers)[:, 0])
+
+    def attributed(self) -> dict[str, int]:
+        """Return what became of the records predicted with an id, and of their labels.
+
+        Returns
+        -------
+        ``served`` = ``learned`` + ``predicted_only`` + ``pending``: the records. Those predicted
+        only are ``duplicates``, whose id was known already, and ``evicted`` ones, for which there
+        was no room or no time. Of labels: ``unknown``, with an id that is not known or no longer;
+        ``repeated``, of a record that was clicked before; ``late``, of one that was learned as
+        not clicked, and of these ``corrected``. ``bytes_each`` is the memory of a pending record.
+        """
+        late = self._waiting()
+        counts = late.attribution.counts
+        return {
+            **counts,
+            "predicted_only": counts["duplicates"] + counts["evicted"],
+            "pending": late.attribution.pending,
+            "bytes_each": late.store.bytes_each,
+        }
+
+    # Snapshots.
+
+    def state(self) -> State:
+        """Return everything needed to go on as if never stopped, as arrays and JSON."""
+        arrays, meta = super().state()
+        if self._late is not None:
+            own, meta["late"] = self._late.attribution.state()
+            arrays.update({f"late/{name}": array for name, array in own.items()})
+        return arrays, meta
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Take back what `state` returned; the learner must be started for the same schema."""
+        super().restore(arrays, meta)
+        self._late = None
+        if "late" in meta:
+            own = {k.removeprefix("late/"): a for k, a in arrays.items() if k[:5] == "late/"}
+            self._waiting().attribution.restore(own, meta["late"])
