@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.engine import Engine, State
 from onlinestack.metrics import Scoreboard
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import Classes
+
+if TYPE_CHECKING:
+    from onlinestack.io.batch import Batch
 
 __all__ = ["Board", "Estimator", "check_weight"]
 
@@ -74,6 +78,14 @@ class Estimator:
     def _running(self) -> Engine:
         """Return the engine, started if need be."""
         raise NotImplementedError
+
+    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+        """Predict the records of a batch, and learn those with labels if asked to."""
+        raise NotImplementedError
+
+    def _admitted(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+        """Walk over a batch when nobody else is at it."""
+        return self._walk(batch, learn)
 
     def weights(self) -> dict[str, float]:
         """Return the share that each expert has in the prediction now; the sum is 1."""

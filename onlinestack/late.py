@@ -117,25 +117,27 @@ class Late:
         self._late: list[int] = []
         """Numbers of the records served before that are learned in the quantum."""
         self._row_of: dict[int, int] = {}
-        due = self._engine.due()
-        self._left: float = math.inf if due is None else due - self._engine.learned
+        self._left: float = math.inf
+        """Records that may be learned before the quantum must end."""
 
     def serve_one(self, block: Block, id: str, time: int | None) -> NDArray[np.float32]:
-        """Predict one record that `pass_to` was called for before; return its row of ``p``."""
+        """Predict one record, whose time `pass_to` was told before; return its row of ``p``."""
         self._begin(lambda start, stop: block, 0)
         self._predict(self.attribution.serve(id, time))
         answer: NDArray[np.float32] = self._end()[0]
         return answer
 
     def pass_to(self, time: int | None) -> None:
-        """Let time pass, and learn what is due by then."""
-        self._pass(time)
-        self._flush()
+        """Let time pass, and note what is due by then, to be learned with what comes next."""
+        for lesson in self.attribution.pass_to(time):
+            self._learn(lesson)
 
     def label(self, id: str, y: bool, time: int | None) -> None:
-        """Take in a label."""
-        self._label(id, y, time)
-        self._flush()
+        """Take in a label, and note what is to be learned."""
+        self.pass_to(time)
+        lesson = self.attribution.label(id, y, time)
+        if lesson is not None:
+            self._learn(lesson)
 
     def follow(
         self,
@@ -167,12 +169,12 @@ class Late:
         label = next(coming, None)
         for row in rows:
             while label is not None and label.before <= row:
-                self._label(label.id, label.y, label.time)
+                self.label(label.id, label.y, label.time)
                 label = next(coming, None)
-            self._pass(times[row])
+            self.pass_to(times[row])
             self._predict(self.attribution.serve(ids[row], times[row]))
         while label is not None:
-            self._label(label.id, label.y, label.time)
+            self.label(label.id, label.y, label.time)
             label = next(coming, None)
         return self._end()
 
@@ -180,22 +182,12 @@ class Late:
         self._block_of, self._start, self._answers = block_of, start, []
 
     def _end(self) -> NDArray[np.float32]:
-        self._flush()
+        self.flush()
         answers = self._answers
         self._block_of, self._answers = None, []
         return np.concatenate(answers) if answers else np.empty((0, 1), np.float32)
 
     # Steps.
-
-    def _pass(self, time: int | None) -> None:
-        for lesson in self.attribution.pass_to(time):
-            self._learn(lesson)
-
-    def _label(self, id: str, y: bool, time: int | None) -> None:
-        self._pass(time)
-        lesson = self.attribution.label(id, y, time)
-        if lesson is not None:
-            self._learn(lesson)
 
     def _predict(self, number: int) -> None:
         row = len(self._numbers)
@@ -205,23 +197,25 @@ class Late:
         if number >= 0:
             self._row_of[number] = row
         if len(self._op) == QUANTUM:
-            self._flush()
+            self.flush()
 
     def _learn(self, lesson: Lesson) -> None:
         row = self._row_of.get(lesson.number)
         if row is not None and lesson.correction:
             # Its row has the label that it was learned with before.
-            self._flush(lesson.number)
+            self.flush(lesson.number)
             row = None
         if row is None:
             self._late.append(lesson.number)
             row = -len(self._late)
+        if not self._lessons and (due := self._engine.due()) is not None:
+            self._left = due - self._engine.learned
         self._op.append(LEARN)
         self._row.append(row)
         self._lessons.append(lesson)
         self._left -= 1
         if self._left <= 0 or len(self._op) == QUANTUM:
-            self._flush()
+            self.flush()
 
     def widen(self, before: Sequence[str], now: Sequence[str]) -> None:
         """Give the pending records room for plain numbers that were met.
@@ -237,7 +231,7 @@ class Late:
 
     # Quanta.
 
-    def _flush(self, wanted: int | None = None) -> None:
+    def flush(self, wanted: int | None = None) -> None:
         """Take the steps gathered so far; keep the record wanted, which is not done with."""
         if not self._op:
             return

@@ -323,7 +323,7 @@ class _Linear(Estimator):
         ValueError
             Where a record is of a further class, and the batch did not pass through `admit`.
         """
-        return self._walk(batch, learn=True)
+        return self._admitted(batch, learn=True)
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Predict each record of a batch and learn nothing.
@@ -332,7 +332,7 @@ class _Linear(Estimator):
         -------
         The predictions, as of `progress`.
         """
-        return self._walk(batch, learn=False)
+        return self._admitted(batch, learn=False)
 
     def prepare(self, batch: Batch) -> None:
         """Do with a batch what can be done ahead of its turn, in any thread; optional."""
@@ -483,7 +483,7 @@ class _Linear(Estimator):
         self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
 
-class LinearLearner(Serving, _Linear, base.Classifier):
+class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
     """One linear learner over hashed features that learns as Vowpal Wabbit does.
 
     Use it where the features say enough by themselves or in pairs, and speed counts most: it
@@ -730,6 +730,47 @@ class LinearLearner(Serving, _Linear, base.Classifier):
         given = p[: len(names)].astype(np.float64)
         total = float(given.sum())
         return {name: float(share) / total for name, share in zip(names, given, strict=True)}
+
+    # Many records at once.
+
+    def _code(self, y: Any) -> float:
+        if self.classes is None:
+            code = super()._code(y)
+            if self._aim[0] == REGRESSION and math.isinf(code):
+                raise ValueError(f"y={y!r} is no label; give a finite number")
+            return code
+        known = self.classes.code(y, learn=True)
+        if known is None:
+            raise ValueError(self.classes.reason(y))
+        return known
+
+    def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
+        p: NDArray[np.float32] = np.asarray(self._one(x, None, 1.0, [PREDICT]))
+        return p
+
+    def _shares(self, p: NDArray[np.float32]) -> dict[Any, NDArray[np.float64]]:
+        if self._aim[0] == REGRESSION:
+            raise ValueError("task='regression' predicts numbers: call predict_many for them")
+        if self.classes is None:
+            return super()._shares(p)
+        given = p[:, : len(self.classes.names)].astype(np.float64)
+        given /= given.sum(axis=1, keepdims=True)
+        return dict(zip(self.classes.names, given.T, strict=True))
+
+    def predict_many(self, X: Any) -> Any:
+        """Return for many records what `predict_one` returns for one, as a series.
+
+        Parameters
+        ----------
+        X
+            The records, as for `learn_many`.
+        """
+        self._started()
+        if self._aim[0] != REGRESSION:
+            return super().predict_many(X)
+        from onlinestack.frames import in_kind
+
+        return in_kind(self._probabilities(X).astype(np.float64), X)
 
     def predict_one(self, x: dict[Hashable, Any], **kwargs: Any) -> Any:
         """Return whether a click is to be expected, the most probable class, or the number.

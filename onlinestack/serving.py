@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,8 @@ class Serving(Estimator):
             )
         with self._gate:
             late.pass_to(now)
-            if encoder.growing:
+            if not encoder.knows(x):
+                late.flush()
                 before = encoder.number_names()
                 self._meet(x)
                 late.widen(before, encoder.number_names())
@@ -158,6 +160,7 @@ class Serving(Estimator):
         now = None if time is None else microseconds(time)
         with self._gate:
             late.label(key_of(id), bool(y), now)
+            late.flush()
 
     def pass_to(self, time: float | datetime) -> None:
         """Let stream time pass where no record comes, and learn what is due by then.
@@ -175,6 +178,7 @@ class Serving(Estimator):
         late, now = self._waiting(), microseconds(time)
         with self._gate:
             late.pass_to(now)
+            late.flush()
 
     def follow(self, batch: Batch, labels: Iterable[LateLabel] = ()) -> NDArray[np.float32]:
         """Predict the records of a batch, and learn those that become due, in stream order.
@@ -247,6 +251,129 @@ class Serving(Estimator):
             "pending": late.attribution.pending,
             "bytes_each": late.store.bytes_each,
         }
+
+    # Many records at once.
+
+    def _code(self, y: Any) -> float:
+        """Return a label as kernels read it, NaN for none."""
+        return math.nan if y is None else float(y)
+
+    def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
+        """Return the probabilities of a record without learning it."""
+        raise NotImplementedError
+
+    def _admitted(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+        """Walk over a batch, letting others in now and then where there are some."""
+        if not self.serving:
+            with self._gate:
+                return self._walk(batch, learn)
+        answers = []
+        for start in range(0, max(1, batch.n), PIECE):
+            with self._gate:
+                answers.append(self._walk(batch.rows(start, min(start + PIECE, batch.n)), learn))
+        return np.concatenate(answers)
+
+    def learn_many(self, X: Any, y: Any, w: Any = None) -> None:
+        """Learn many records, as a loop of `learn_one` would, bit for bit.
+
+        Parameters
+        ----------
+        X
+            A column a field: an Arrow table or record batch, which is not copied, or any frame
+            that narwhals wraps (pandas, polars, ...).
+        y
+            Labels, as for `learn_one`: a series, an array or a list.
+        w
+            Importances; None for 1 each.
+
+        Raises
+        ------
+        ValueError
+            Where X is no frame, y or w are not as many, or a label or weight is none.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from onlinestack import LinearLearner
+        >>> model = LinearLearner()
+        >>> model.learn_many(pa.table({"site": ["news", "mail"] * 40}), [True, False] * 40)
+        >>> model.predict_proba_many(pa.table({"site": ["news"]})).column_names
+        ['False', 'True']
+        """
+        from onlinestack.frames import batch_of, first_values, series_of, table_of
+
+        table = table_of(X)
+        n = table.num_rows
+        self._running()
+        label = np.array([self._code(each) for each in series_of(y, n, "y")], np.float32)
+        weight = np.ones(n, np.float32)
+        if w is not None:
+            weights = series_of(w, n, "w")
+            for each in weights:
+                check_weight(each)
+            weight = np.array(weights, np.float32)
+        encoder = self._encoding()
+        if encoder.growing:
+            with self._gate:
+                self._meet(first_values(table))
+        self._admitted(batch_of(table, encoder, label, weight), learn=True)
+
+    def _probabilities(self, X: Any) -> NDArray[np.float32]:
+        """Return the probability of a click, or those of all classes, for each record."""
+        from onlinestack.frames import batch_of, first_values, table_of
+
+        table = table_of(X)
+        n = table.num_rows
+        self._running()
+        encoder = self._encoding()
+        if n and not encoder.knows(first_values(table)):
+            # Fields not met yet are read as single records are, without learning them.
+            return np.array([self._answer(x) for x in table.to_pylist()], np.float32)
+        nothing = np.full(n, np.nan, np.float32)
+        return self._admitted(
+            batch_of(table, encoder, nothing, np.ones(n, np.float32)), learn=False
+        )
+
+    def _shares(self, p: NDArray[np.float32]) -> dict[Any, NDArray[np.float64]]:
+        """Return what was predicted as a column of probabilities for each outcome."""
+        click = p.astype(np.float64)
+        return {False: 1.0 - click, True: click}
+
+    def predict_proba_many(self, X: Any) -> Any:
+        """Return for many records what `predict_proba_one` returns for one, as a frame.
+
+        Parameters
+        ----------
+        X
+            The records, as for `learn_many`.
+
+        Returns
+        -------
+        A frame of the same kind, a column an outcome; where names must be texts, ``False`` and
+        ``True`` are named so.
+        """
+        from onlinestack.frames import in_kind
+
+        return in_kind(self._shares(self._probabilities(X)), X)
+
+    def predict_many(self, X: Any) -> Any:
+        """Return for many records what `predict_one` returns for one, as a series.
+
+        Parameters
+        ----------
+        X
+            The records, as for `learn_many`.
+        """
+        from onlinestack.frames import in_kind
+
+        p = self._probabilities(X)
+        shares = self._shares(p)
+        names = list(shares)
+        chosen = [None] * len(p)
+        if names:
+            best = np.argmax(np.array(list(shares.values())), axis=0)
+            chosen = [names[k] for k in best]
+        return in_kind(chosen, X)
 
     # Snapshots.
 

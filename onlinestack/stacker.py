@@ -37,7 +37,7 @@ FINAL = "mixture"
 ROOM = 2**16
 
 
-class OnlineStacker(Serving, base.Classifier):
+class OnlineStacker(Serving, base.MiniBatchClassifier):
     """Online stacking: linear learners, retrained boosted trees and stackers, mixed online.
 
     Use it where clicks are to be predicted as well as possible and some ten thousand records a
@@ -313,7 +313,7 @@ class OnlineStacker(Serving, base.Classifier):
         -------
         ``float32[n]``: the mixture's click probabilities, each before its record was learned.
         """
-        return self._walk(batch, learn=True)
+        return self._admitted(batch, learn=True)
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Predict each record of a batch and learn nothing.
@@ -322,7 +322,7 @@ class OnlineStacker(Serving, base.Classifier):
         -------
         ``float32[n]``: the mixture's click probabilities.
         """
-        return self._walk(batch, learn=False)
+        return self._admitted(batch, learn=False)
 
     def prepare(self, batch: Batch) -> None:
         """Do with a batch what can be done ahead of its turn, in any thread; optional."""
@@ -464,6 +464,9 @@ class OnlineStacker(Serving, base.Classifier):
         else:
             p = self._one(x, None, 1.0, PREDICT_ONE)
         return {False: 1.0 - p, True: p}
+
+    def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
+        return np.array(self._one(x, None, 1.0, [PREDICT]), np.float32)
 
     @property
     def _multiclass(self) -> bool:

@@ -34,7 +34,7 @@ ORDER = [
     ["labels"],
     ["flow", "gate"],
     ["engine", "recipe"],
-    ["late"],
+    ["late", "frames"],
     ["estimator", "assembly"],
     ["serving"],
     ["learner", "stacker"],

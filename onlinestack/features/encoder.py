@@ -609,9 +609,7 @@ class Encoder:
         x
             The record; neither kept nor changed.
         """
-        if not self.growing:
-            return False
-        if x.keys() <= self._known and not self._undecided:
+        if self.knows(x):
             return False
         changed = False
         kinds = dict(zip(self._names, self._kinds, strict=True))
@@ -634,6 +632,10 @@ class Encoder:
                 self.bins.insert(column)
         self._lay_out()
         return True
+
+    def knows(self, x: Mapping[Any, Any]) -> bool:
+        """Tell whether `meet` has nothing to learn from a record."""
+        return not self.growing or (x.keys() <= self._known and not self._undecided)
 
     def encode_one(self, x: Mapping[Any, Any]) -> Encoded:
         """Return the features of one record, the same as those of a row of columns.

@@ -128,7 +128,7 @@ class RandomBits:
         self._room = Room.of(0)
 
     def run(self, block: Block, tape: Tape) -> None:
-        """Make the bits of rows that are predicted; before the planes are drawn, watch the learned."""
+        """Make the bits of the rows predicted; before the planes are drawn, watch those learned."""
         if block.table.shape[1] < self.columns:
             raise ValueError(
                 f"The block's table has {block.table.shape[1]} columns, the random bits were made "

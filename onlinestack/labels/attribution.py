@@ -92,7 +92,9 @@ class Rules:
         if self.correct and self.window is None:
             raise ValueError("correct_late needs a window that a click can be late for; give one")
         if self.room < 1:
-            raise ValueError(f"pending={self.room} leaves no room; give a whole number above 0")
+            raise ValueError(
+                f"most_pending={self.room} leaves no room; give a whole number above 0"
+            )
 
 
 @dataclass(slots=True)
@@ -129,9 +131,10 @@ class Attribution:
     ----------
     counts
         ``served``: records with an id, of these ``learned``, ``duplicates`` (their id was known;
-        predicted only) and ``evicted`` (predicted only, for want of room or of any time). Of labels: ``unknown`` (no
-        such id), ``repeated`` (the record was clicked already), ``late`` (it was learned as not
-        clicked), and of the late ones ``corrected``. All others became the label of a record.
+        predicted only) and ``evicted`` (no room, or no time yet; predicted only). Of labels:
+        ``unknown`` (no such id), ``repeated`` (the record was clicked already), ``late`` (it was
+        learned as not clicked), and of these ``corrected``. All others became the label of a
+        record.
     now
         The newest time so far.
     first
