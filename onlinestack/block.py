@@ -199,6 +199,13 @@ class Tape:
     def __post_init__(self) -> None:
         self.learns = int(np.count_nonzero(self.op))
 
+    def predicted(self) -> int:
+        """Return how many rows, from the first on, hold all that it predicts.
+
+        Rows behind them were served before and are only learned.
+        """
+        return int(self.row[self.op == PREDICT].max(initial=-1)) + 1
+
 
 def _steps_of_one(*op: int) -> Tape:
     return Tape(np.array(op, np.uint8), np.zeros(len(op), np.int32))
@@ -207,13 +214,6 @@ def _steps_of_one(*op: int) -> Tape:
 PREDICT_ONE = _steps_of_one(PREDICT)
 LEARN_ONE = _steps_of_one(LEARN)
 PREDICT_AND_LEARN_ONE = _steps_of_one(PREDICT, LEARN)
-
-    def predicted(self) -> int:
-        """Return how many rows, from the first on, hold all that it predicts.
-
-        Rows behind them were served before and are only learned.
-        """
-        return int(self.row[self.op == PREDICT].max(initial=-1)) + 1
 
 
 def immediate_tape(label: NDArray[np.float32]) -> Tape:

@@ -34,6 +34,7 @@ CODES = {
 PANELS = {
     "source": "Records",
     "schema": "Records",
+    "labels": "Labels that come later",
     "": "Learner",
     "learner": "Linear learner (--preset linear)",
     "stack": "Learner",
@@ -48,6 +49,7 @@ TYPES: dict[str, Any] = {
     "whole": int,
     "number": float,
     "flag": bool,
+    "duration": str,
 }
 
 EPILOG = (
@@ -186,7 +188,7 @@ def learn(config: Config) -> int:
     return _run(config, learning=True)
 
 
-@_command("learner", "stack", "resume", "save", "save_every", "preset")
+@_command("learner", "stack", "labels", "label_time", "resume", "save", "save_every", "preset")
 def predict(config: Config) -> int:
     """Predict every record of the sources with a model, without learning.
 

@@ -46,7 +46,10 @@ NAMES = {
     "whole": "a whole number",
     "number": "a number",
     "flag": "true or false",
+    "duration": "a time: seconds, or a number and s, m, h or d, such as 30m",
 }
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""Seconds in the units of a time."""
 
 
 class ConfigError(ValueError):
@@ -67,7 +70,7 @@ def presets() -> dict[str, Path]:
 
 def _checked(setting: Setting, value: Any, where: str) -> Any:
     """Return the value in the setting's own type, or say what is wrong with it."""
-    kind, good = setting.type, False
+    kind, good, given = setting.type, False, value
     if kind == "text":
         if isinstance(value, bool):
             value = str(value).lower()
@@ -88,13 +91,16 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
             _check_entries(setting.key, value, where)
     elif kind == "flag":
         good = isinstance(value, bool)
+    elif kind == "duration":
+        value = _seconds(value)
+        good = value is not None
     elif kind == "whole":
         good = isinstance(value, int) and not isinstance(value, bool)
     else:
         good = _is_number(value) and math.isfinite(value)
         value = float(value) if good else value
     if not good:
-        raise ConfigError(f"{where} must be {NAMES[kind]}, not {value!r}")
+        raise ConfigError(f"{where} must be {NAMES[kind]}, not {given!r}")
     if setting.least is not None and value < setting.least:
         raise ConfigError(f"{where} must be at least {setting.least:g}, not {value}")
     return value
@@ -107,6 +113,14 @@ def _check_entries(key: str, tables: list[dict[str, Any]], where: str) -> None:
     except RecipeError as error:
         file = where.removeprefix(f"{key} in ")
         raise ConfigError(str(error) if file == where else f"{file}: {error}") from None
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a time in seconds; None where it is none."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smhd]?)\s*", str(value))
+    if match is None or isinstance(value, bool):
+        return None
+    return float(match[1]) * SECONDS[match[2]]
 
 
 def _is_number(value: Any) -> bool:
@@ -135,7 +149,7 @@ def _from_text(setting: Setting, text: str, where: str) -> Any:
         except ValueError:
             raise ConfigError(f"{where} must be {NAMES[setting.type]}, not {text!r}") from None
         return _checked(setting, number, where)
-    return text
+    return _checked(setting, text, where)
 
 
 def _from_toml(text: str, name: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Late:
         self,
         block_of: Callable[[int, int], Block],
         rows: range,
-        ids: Sequence[str],
+        ids: Sequence[str | None],
         times: Sequence[int | None],
         labels: Iterable[LateLabel],
     ) -> NDArray[np.float32]:

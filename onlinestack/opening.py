@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from onlinestack import snapshot
 from onlinestack.config import SHARED, Config, ConfigError
-from onlinestack.io.schema import Schema, SchemaError
+from onlinestack.feeds import LabelColumn, LabelFiles
+from onlinestack.io.schema import Schema, SchemaError, missing_label
 from onlinestack.io.source import Source, SourceError, open_source
 from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
@@ -22,7 +23,7 @@ from onlinestack.tasks import TARGETS, task_of
 if TYPE_CHECKING:
     from onlinestack.stacker import OnlineStacker
 
-__all__ = ["check_outputs", "describe", "new_learner", "open_records"]
+__all__ = ["check_outputs", "describe", "new_learner", "open_labels", "open_records"]
 
 
 def describe(config: Config) -> str:
@@ -64,6 +65,9 @@ def open_records(
     """Open the sources of a configuration, for the schema of the model at ``path`` if any."""
     asked = {**config.table("source"), **config.table("schema"), "needs_label": needs_label}
     asked["columns"] = asked["columns"] or None
+    if config["labels"]:
+        # They name columns of the files of labels.
+        asked |= {"label": None, "positive": None, "label_time": None}
     try:
         task, _ = task_of(config["task"], config["loss"], config["oaa"])
     except ValueError as error:
@@ -92,9 +96,58 @@ def open_records(
     return source
 
 
+def open_labels(config: Config, source: Source) -> LabelColumn | LabelFiles | None:
+    """Open what labels come from that come later than their records; None where they do not.
+
+    Raises
+    ------
+    ConfigError
+        Where a column is not named that is needed to join or to merge them.
+    """
+    files, column = config["labels"], config["label_time"]
+    if not files and not column:
+        for key in ("window", "correct_late"):
+            if config[key]:
+                raise ConfigError(
+                    f"--{key.replace('_', '-')} is for labels that come later: add --labels FILE "
+                    "or --label-time A"
+                )
+        return None
+    schema = source.schema
+    if not source.names:
+        raise ConfigError("labels that come later need columns, and Vowpal Wabbit text has none")
+    if schema.time is None:
+        raise ConfigError("labels that come later are merged by time: name the column in --time")
+    if not files:
+        if schema.label is None:
+            raise missing_label(source.names)
+        return LabelColumn()
+    if config["label"] in {field.name for field in schema.fields}:
+        raise ConfigError(
+            f"the records have a column {config['label']!r} themselves, which would be learned as "
+            "a feature beside --labels: leave it out with --ignore"
+        )
+    if schema.id is None:
+        raise ConfigError("labels find their records by id: name the column in --id")
+    time = column or schema.time
+    asked = {"format": config["format"], "id": schema.id, "time": time, "needs_label": False}
+    asked |= {"time_format": config["time_format"]}
+    names = open_source(files, **asked)
+    try:
+        roles = {schema.id, time}
+        if config["label"] in names.names:
+            asked |= {"label": config["label"], "positive": config["positive"]}
+            roles.add(config["label"])
+        others = tuple(name for name in names.names if name not in roles)
+    finally:
+        names.close()
+    return LabelFiles(open_source(files, **asked, ignore=others))
+
+
 def check_outputs(config: Config, *, learning: bool) -> None:
     """Refuse outputs that would overwrite a source or each other, or can not be written."""
-    taken = {os.path.realpath(path): "a source" for path in config["paths"] if path != "-"}
+    sources = [path for path in (*config["paths"], *config["labels"]) if path != "-"]
+    taken = {os.path.realpath(path): "a source" for path in sources}
     for key in ("predictions", "rejects", "save"):
         path = config[key]
         if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
@@ -119,7 +172,8 @@ def _can_save(path: str) -> None:
 
 def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker:
     """Return a started learner with the settings of a configuration."""
-    params = config.table("learner")
+    params, labels = config.table("learner"), config.table("labels")
+    del labels["labels"]
     try:
         learner: LinearLearner | OnlineStacker
         if config["preset"] == "stack":
@@ -130,10 +184,10 @@ def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker
             # Its parts take a while to import.
             from onlinestack.stacker import OnlineStacker
 
-            learner = OnlineStacker(**params)
+            learner = OnlineStacker(**params, **labels)
         else:
             params["interactions"] = tuple(params["interactions"] or ()) or None
-            learner = LinearLearner(**params)
+            learner = LinearLearner(**params, **labels)
         learner.start(schema)
     except ValueError as error:
         raise ConfigError(str(error)) from None

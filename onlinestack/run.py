@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from onlinestack import kernel, snapshot
 from onlinestack.block import Block, immediate_tape
 from onlinestack.config import Config, ConfigError
+from onlinestack.feeds import LabelColumn, LabelFiles, named
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
 from onlinestack.io.times import NOT_A_TIME
-from onlinestack.opening import check_outputs, new_learner, open_records
+from onlinestack.opening import check_outputs, new_learner, open_labels, open_records
 from onlinestack.saved import (
     kept_settings,
     same_sources,
@@ -122,6 +123,8 @@ class Run:
         self.out_of_order = self.generations = self.refused = 0
         self._newest = NOT_A_TIME
         self._said = 0
+        self.pending = self.carried = self.labels_rejected = 0
+        self._feed: LabelColumn | LabelFiles | None = None
         self._signals = Signals()
 
     def go(self) -> int:
@@ -163,7 +166,10 @@ class Run:
             config.values["save"] = config["resume"]
         self.source = open_records(config, schema, path, needs_label=self.learning)
         self._open_things.callback(self.source.close)
-        if self.learning and self.source.names and not self.source.schema.label:
+        self._feed = open_labels(config, self.source) if self.learning else None
+        if self._feed is not None:
+            self._open_things.callback(self._feed.close)
+        elif self.learning and self.source.names and not self.source.schema.label:
             raise missing_label(self.source.names)
         self.learner = new_learner(config, self.source.schema)
         if path:
@@ -172,8 +178,14 @@ class Run:
             except (LookupError, ValueError) as error:
                 raise SnapshotError(f"the model {path!r} does not fit: {error}") from None
         sinks = {}
+        if self._feed is not None:
+            try:
+                self._tally = self.learner.attributed()
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            self.carried = self.pending = self._tally["pending"]
         if config["resume"]:
-            self._continue(meta, path)
+            self._continue(meta, path, arrays)
             sinks = meta["sinks"]
         elif path:
             self.learner.scoreboard = self.learner.new_board()
@@ -181,7 +193,9 @@ class Run:
         self._board = own or self.learner.new_board()
         self._open_sinks(sinks)
 
-    def _continue(self, meta: Mapping[str, Any], path: str) -> None:
+    def _continue(
+        self, meta: Mapping[str, Any], path: str, arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Stand where the run of a snapshot stood."""
         if "source" not in meta:
             raise SnapshotError(
@@ -198,6 +212,14 @@ class Run:
         self.rejected = counts["rejected"]
         self.out_of_order, self._newest = counts["out_of_order"], counts["newest"]
         self.generations, self.refused = counts["generations"], counts["refused"]
+        self.carried = counts["carried"]
+        self.labels_rejected = counts["labels_rejected"]
+        if self._feed is not None and "labels" in meta:
+            before = meta["labels"].get("fingerprint")
+            if before is not None and isinstance(self._feed, LabelFiles):
+                same_sources(self._feed.source.fingerprint(), before, path)
+            own = {k.removeprefix("labels/"): a for k, a in arrays.items() if k[:7] == "labels/"}
+            self._feed.restore(own, meta["labels"])
 
     def _open_sinks(self, places: Mapping[str, Any]) -> None:
         """Open the outputs; those the snapshot knows go on at their places there."""
@@ -256,7 +278,10 @@ class Run:
                 if self.read == limit:
                     return 0
                 self.report.tick(self)
-        return 128 + signals.number if signals.number else 0
+        if signals.number:
+            return 128 + signals.number
+        self._last_labels()
+        return 0
 
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
@@ -292,15 +317,20 @@ class Run:
             piece = self.learner.admit(piece, learn=self.learning)
         if piece.n + len(piece.rejects) != border - self.read:
             raise RuntimeError(f"records were lost behind record {self.read}")
-        p, before = None, self.learner.learned
-        if piece.n:
+        p = None
+        if piece.n and self._feed is not None:
+            piece = named(piece)
+            p = self.learner.follow(piece, self._feed.between(piece))
+            self._count_late()
+        elif piece.n:
+            before = self.learner.learned
             p = self.learner.progress(piece) if self.learning else self.learner.predict(piece)
+            learned = self.learner.learned - before
+            self.learned += learned
+            self.predicted_only += piece.n - learned
         # From here the learner, the counts and the place agree again, whatever the sinks do.
-        learned = self.learner.learned - before
         self.read = border
-        self.learned += learned
         self._hear_of_generations()
-        self.predicted_only += piece.n - learned
         self.rejected += len(piece.rejects)
         self._place = _behind(batch.position, border - first)
         if piece.time is not None:
@@ -317,6 +347,25 @@ class Run:
                 f"{self.rejected:,} of {self.read:,} records were rejected, --max-bad-rows allows "
                 f"{most:,}: mend the source or allow more"
             )
+
+    def _last_labels(self) -> None:
+        """Take in the labels that come behind the last record."""
+        while self._feed is not None and (labels := self._feed.rest()):
+            self.learner.hear(labels)
+            self._count_late()
+            self._hear_of_generations()
+
+    def _count_late(self) -> None:
+        """Add up what became of records that were served, and of labels."""
+        assert self._feed is not None  # noqa: S101 - narrows a type
+        now, before = self.learner.attributed(), self._tally
+        self.learned += now["learned"] - before["learned"]
+        self.predicted_only += now["predicted_only"] - before["predicted_only"]
+        self.pending, self._tally = now["pending"], now
+        rejects = self._feed.rejects()
+        self.labels_rejected += len(rejects)
+        if rejects:
+            self._reject(rejects)
 
     def _hear_of_generations(self) -> None:
         for event in self.learner.events():
@@ -357,11 +406,16 @@ class Run:
                 "newest": self._newest,
                 "generations": self.generations,
                 "refused": self.refused,
+                "carried": self.carried,
+                "labels_rejected": self.labels_rejected,
             },
             "learner": learner,
             "sinks": {key: sink.position() for key, sink in sinks.items() if sink is not None},
             "source": {"fingerprint": self.source.fingerprint(), "position": self._place},
         }
+        if self._feed is not None:
+            own, meta["labels"] = self._feed.state()
+            arrays = {**arrays, **{f"labels/{name}": array for name, array in own.items()}}
         snapshot.save(self.config["save"], arrays, meta)
         log.info("saved %s behind record %d", self.config["save"], self.read)
 
@@ -429,6 +483,7 @@ class Run:
             "final": board.names[0],
             "read": self.read,
             **self._counts(),
+            **self._late(),
             "out_of_order": self.out_of_order,
             **{key: final[key] for key in figures},
             **self._classes(),
@@ -449,8 +504,23 @@ class Run:
         return {
             "learned": self.learned,
             "predicted_only": self.predicted_only,
-            "pending": 0,
+            "pending": self.pending,
             "rejected": self.rejected,
+        }
+
+    def _late(self) -> dict[str, Any]:
+        """Return what became of labels that came later, where they did."""
+        if self._feed is None:
+            return {}
+        keys = ("duplicates", "evicted", "unnamed", "unknown", "repeated", "late", "corrected")
+        return {
+            "carried": self.carried,
+            "labels": {
+                "read": self._feed.read,
+                "rejected": self.labels_rejected,
+                **{key: self._tally[key] for key in keys},
+            },
+            "pending_bytes_each": self._tally["bytes_each"],
         }
 
     def _speed(self) -> dict[str, float]:

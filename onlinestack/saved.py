@@ -32,7 +32,10 @@ __all__ = [
 FORGOTTEN = {"load", "resume", "save", "save_every", "limit", "json", "quiet", "verbose"}
 """Settings that say how to run, not what is learned."""
 
-ROLES = ("label", "positive", "id", "time", "time_format", "weight")
+ROLES = ("label", "positive", "id", "time", "time_format", "weight", "label_time")
+
+OF_LABELS = ("label", "positive", "label_time")
+"""Settings that are about the files of labels, where there are some."""
 
 COLUMNS = ("label", "id", "weight")
 
@@ -100,11 +103,15 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
         before.setdefault(key, getattr(schema, key))
     for key, who in config.given.items():
         table = SETTINGS[key].table
+        if config["labels"] and key in OF_LABELS:
+            continue
         if table == "schema":
             problem = _schema_problem(key, config[key], schema, bool(config["resume"]))
         elif key in ENTRIES:
             problem = _entry_problem(key, config[key], made.get(key))
-        elif (table in ("learner", "stack", "")) and config[key] != made.get(key):
+        elif (table in ("learner", "stack", "labels", "") and key != "labels") and config[
+            key
+        ] != made.get(key):
             problem = f"was made with {key} {_said(made.get(key))}, not {_said(config[key])}"
         else:
             continue
@@ -112,8 +119,10 @@ def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[st
             raise SnapshotError(f"the model {path!r} {problem}: leave out {who} or start anew")
     if config["resume"]:
         return before
-    tables = ("learner", "stack", "schema", "")
-    return {k: v for k, v in before.items() if k in SETTINGS and SETTINGS[k].table in tables}
+    tables = ("learner", "stack", "schema", "labels", "")
+    kept = {k: v for k, v in before.items() if k in SETTINGS and SETTINGS[k].table in tables}
+    kept.pop("labels", None)
+    return kept
 
 
 def _said(value: Any) -> str:

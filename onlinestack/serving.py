@@ -232,22 +232,31 @@ class Serving(Estimator):
             at = behind
         return np.ascontiguousarray(np.concatenate(answers)[:, 0])
 
+    def hear(self, labels: Iterable[LateLabel]) -> None:
+        """Take in labels between which no record comes; `label` for many at once."""
+        late = self._waiting()
+        with self._gate:
+            for label in labels:
+                late.label(label.id, label.y, label.time)
+            late.flush()
+
     def attributed(self) -> dict[str, int]:
         """Return what became of the records predicted with an id, and of their labels.
 
         Returns
         -------
         ``served`` = ``learned`` + ``predicted_only`` + ``pending``: the records. Those predicted
-        only are ``duplicates``, whose id was known already, and ``evicted`` ones, for which there
-        was no room or no time. Of labels: ``unknown``, with an id that is not known or no longer;
-        ``repeated``, of a record that was clicked before; ``late``, of one that was learned as
-        not clicked, and of these ``corrected``. ``bytes_each`` is the memory of a pending record.
+        only are ``duplicates``, whose id was known already, ``evicted`` ones, for which there was
+        no room or no time, and ``unnamed`` ones of a batch, which had no id. Of labels:
+        ``unknown``, with an id that is not known or no longer; ``repeated``, of a record that was
+        clicked before; ``late``, of one that was learned as not clicked, and of these
+        ``corrected``. ``bytes_each`` is the memory of a pending record.
         """
         late = self._waiting()
         counts = late.attribution.counts
         return {
             **counts,
-            "predicted_only": counts["duplicates"] + counts["evicted"],
+            "predicted_only": counts["duplicates"] + counts["evicted"] + counts["unnamed"],
             "pending": late.attribution.pending,
             "bytes_each": late.store.bytes_each,
         }

@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = ["SETTINGS", "Setting"]
 
-Type = Literal["text", "list", "whole", "number", "numbers", "flag", "entries"]
+Type = Literal["text", "list", "whole", "number", "numbers", "flag", "entries", "duration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,14 @@ _ROWS = [
     ),
     Setting("schema", "id", "text", "Column that names the record.", ("--id",), "A"),
     Setting("schema", "weight", "text", "Column with the importance.", ("--weight",), "A"),
+    Setting(
+        "schema",
+        "label_time",
+        "text",
+        "Column with the time the label became known; of --labels: the time of its rows.",
+        ("--label-time",),
+        "A",
+    ),
     Setting(
         "schema",
         "categorical",
@@ -225,6 +233,47 @@ _ROWS = [
     Setting("stack", "background", "flag", "Go on with the stream while trees are trained."),
     Setting("", "member", "entries", "What gives scores."),
     Setting("", "stacker", "entries", "Linear learners over the members' scores."),
+    Setting(
+        "labels",
+        "labels",
+        "list",
+        "Files with labels that come later, by id and time; a click a row, or --label.",
+        ("--labels",),
+        "FILE",
+    ),
+    Setting(
+        "labels",
+        "window",
+        "duration",
+        "Time a click may come after its record (30s, 30m, 6h, 2d); then it is learned as none.",
+        ("--window",),
+        "TIME",
+    ),
+    Setting(
+        "labels",
+        "learn_at",
+        "text",
+        "window, or click: learn a click when it comes, not when its window ends.",
+        ("--learn-at",),
+        "NAME",
+    ),
+    Setting(
+        "labels",
+        "correct_late",
+        "duration",
+        "Time behind the window in which a click still corrects what was learned.",
+        ("--correct-late",),
+        "TIME",
+    ),
+    Setting(
+        "labels",
+        "most_pending",
+        "whole",
+        "Most records that wait for labels; the oldest is let go.",
+        ("--most-pending",),
+        "N",
+        1,
+    ),
     Setting("run", "load", "text", "Go on learning from a model.", ("--load", "-i"), "FILE"),
     Setting(
         "run",

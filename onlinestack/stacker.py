@@ -466,7 +466,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         return {False: 1.0 - p, True: p}
 
     def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
-        return np.array(self._one(x, None, 1.0, [PREDICT]), np.float32)
+        return np.array(self._one(x, None, 1.0, PREDICT_ONE), np.float32)
 
     @property
     def _multiclass(self) -> bool:

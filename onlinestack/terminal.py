@@ -247,7 +247,12 @@ class TableReport:
             for name in ("learned", "predicted_only", "pending", "rejected")
         )
         self._line("")
-        self._line(f"read {scores['read']:,} = {counts}")
+        carried = f" + carried over {scores['carried']:,}" if scores.get("carried") else ""
+        self._line(f"read {scores['read']:,}{carried} = {counts}")
+        if "labels" in scores:
+            told = ", ".join(f"{name} {count:,}" for name, count in scores["labels"].items())
+            each = scores["pending_bytes_each"]
+            self._line(f"late labels: {told}; a pending record takes {each:,} bytes")
         self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
         if scores["out_of_order"]:
             self._line(f"{scores['out_of_order']:,} records are older than one before them")

@@ -43,7 +43,7 @@ ORDER = [
     ["vw"],
     ["consume"],
     ["config"],
-    ["saved"],
+    ["saved", "feeds"],
     ["opening"],
     ["compiling"],
     ["run"],

@@ -63,6 +63,10 @@ def assemble(job: Job, schema: Schema, wanted: list[str], source: str) -> tuple[
         time, hour, weekday, bad = decode_time(column, schema.time_format)
         columns |= {f"{schema.time}.hour": hour, f"{schema.time}.weekday": weekday}
         reasons |= bad
+    label_time: NDArray[np.int64] | None = None
+    if schema.label_time is not None and (column := columns[schema.label_time]) is not None:
+        label_time, _, _, bad = decode_time(column, schema.time_format)
+        reasons |= bad
     if schema.weight is not None and (column := columns[schema.weight]) is not None:
         weight, bad = decode_weight(column)
         reasons |= bad
@@ -88,6 +92,7 @@ def assemble(job: Job, schema: Schema, wanted: list[str], source: str) -> tuple[
         features=None,
         id=None if id is None else as_text(id).cast(pa.string()),
         time=time,
+        label_time=label_time,
         rejects=[],
         read=stretch.read,
         position=position,
@@ -120,6 +125,7 @@ def _drop(batch: Batch, rows: list[int]) -> None:
     batch.columns = [column.filter(mask) for column in batch.columns]
     batch.id = None if batch.id is None else batch.id.filter(mask)
     batch.time = None if batch.time is None else batch.time[keep]
+    batch.label_time = None if batch.label_time is None else batch.label_time[keep]
     batch.classes = None if batch.classes is None else batch.classes.filter(mask)
 
 

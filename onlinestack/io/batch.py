@@ -92,6 +92,9 @@ class Batch:
         Returns the texts of records given by their numbers from ``begin`` on; None if not known.
     begin
         Number in the run of the first record of the stretch that the batch is cut from.
+    label_time
+        ``int64[n]``: when each label became known, in microseconds since the epoch; None where
+        that was at once.
     prepared
         What an encoder made of the columns ahead of its turn, None where none did.
     """
@@ -111,6 +114,7 @@ class Batch:
     path: str = ""
     texts: Callable[[list[int]], list[str]] | None = None
     begin: int = 0
+    label_time: NDArray[np.int64] | None = None
     prepared: Any = None
 
     @property
@@ -153,6 +157,7 @@ class Batch:
             features=None if self.features is None else self.features.rows(start, stop),
             id=None if self.id is None else self.id.slice(start, size),
             time=None if self.time is None else self.time[start:stop],
+            label_time=None if self.label_time is None else self.label_time[start:stop],
             classes=None if self.classes is None else self.classes.slice(start, size),
             rejects=[r for r in self.rejects if base + first <= r.row < base + last],
             read=last - first,
@@ -202,6 +207,7 @@ class Batch:
             features=None if self.features is None else _only(self.features, keep),
             id=None if self.id is None else self.id.filter(mask),
             time=None if self.time is None else self.time[keep],
+            label_time=None if self.label_time is None else self.label_time[keep],
             classes=None,
             rejects=sorted([*self.rejects, *lost]),
         )

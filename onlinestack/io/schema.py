@@ -91,6 +91,8 @@ class Schema:
     target
         What labels are: ``"click"``, any ``"number"``, the ``"name"`` of a class, or, in Vowpal
         Wabbit text, ``"raw"``: whatever was written.
+    label_time
+        Name of the column with the time at which the label became known, where that was later.
 
     Examples
     --------
@@ -108,11 +110,13 @@ class Schema:
     weight: str | None = None
     ignore: tuple[str, ...] = ()
     target: Target = "click"
+    label_time: str | None = None
 
     @property
     def roles(self) -> dict[str, str]:
-        """Names of the columns that are no features, by role: label, id, time and weight."""
-        roles = {"label": self.label, "id": self.id, "time": self.time, "weight": self.weight}
+        """Names of the columns that are no features, by role: label, id, time and the like."""
+        names = ("label", "id", "time", "weight", "label_time")
+        roles = {role: getattr(self, role) for role in names}
         return {role: name for role, name in roles.items() if name is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -273,6 +277,7 @@ def infer_schema(
     text: Sequence[str] = (),
     ignore: Sequence[str] = (),
     target: Literal["click", "number", "class"] = "click",
+    label_time: str | None = None,
     source: str = "the source",
 ) -> Schema:
     """Return the schema of columns whose kinds were inferred, after the user's own word.
@@ -281,7 +286,7 @@ def infer_schema(
     ----------
     kinds
         Inferred kind of every column.
-    label, positive, id, time, time_format, weight
+    label, positive, id, time, time_format, weight, label_time
         As in `Schema`.
     categorical, numeric, text
         Names of columns whose kind is set, not inferred.
@@ -304,7 +309,9 @@ def infer_schema(
     >>> [(field.name, field.kind) for field in schema.fields]
     [('a', 'category'), ('b', 'number')]
     """
-    schema = Schema((), label, positive, id, time, time_format, weight, tuple(ignore))
+    schema = Schema(
+        (), label, positive, id, time, time_format, weight, tuple(ignore), label_time=label_time
+    )
     wanted: dict[str, Kind] = {}
     part: dict[str, str] = {}
     for role, name in schema.roles.items():

@@ -237,7 +237,7 @@ class Source:
         if not names:
             return  # an empty file, or Vowpal Wabbit text
         for role, name in self.schema.roles.items():
-            if name not in names and (role != "label" or self._needs_label):
+            if name not in names and (role not in ("label", "label_time") or self._needs_label):
                 raise SchemaError(
                     f"{called(self.paths[i])} has no column {name!r}, given as {role}"
                     f"{nearest(name, names)}; its columns are {list_names(names)}."
@@ -294,6 +294,7 @@ def open_source(
     time_format: str | None = None,
     id: str | None = None,
     weight: str | None = None,
+    label_time: str | None = None,
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
     text: Sequence[str] = (),
@@ -316,7 +317,7 @@ def open_source(
         Files in order, or ``"-"`` for standard input.
     format
         One of the values of ``FORMATS``. Default None: from each file's suffix, and CSV for pipes.
-    label, positive, id, time, time_format, weight
+    label, positive, id, time, time_format, weight, label_time
         As in `Schema`. Records of a source without a label column have no label.
     categorical, numeric, text
         Names of columns whose kind is set, not inferred.
@@ -386,6 +387,7 @@ def open_source(
         "time": time,
         "time_format": time_format,
         "weight": weight,
+        "label_time": label_time,
     }
     sets = {"categorical": categorical, "numeric": numeric, "text": text, "ignore": ignore}
     open_reader = partial(

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from onlinestack.labels.pending import DONE, KEPT, OPEN, Pending
 
-__all__ = ["LEARN_AT", "Attribution", "Lesson", "Rules"]
+__all__ = ["LEARN_AT", "Attribution", "Lesson", "Rules", "packed", "unpacked"]
 
 LEARN_AT = ("window", "click")
 BEGINNING, NEVER = -(2**63), 2**63 - 1
@@ -44,6 +44,7 @@ COUNTS = (
     "learned",
     "duplicates",
     "evicted",
+    "unnamed",
     "unknown",
     "repeated",
     "late",
@@ -131,7 +132,8 @@ class Attribution:
     ----------
     counts
         ``served``: records with an id, of these ``learned``, ``duplicates`` (their id was known;
-        predicted only) and ``evicted`` (no room, or no time yet; predicted only). Of labels:
+        predicted only), ``evicted`` (no room, or no time yet; predicted only) and ``unnamed``
+        (without an id; predicted only). Of labels:
         ``unknown`` (no such id), ``repeated`` (the record was clicked already), ``late`` (it was
         learned as not clicked), and of these ``corrected``. All others became the label of a
         record.
@@ -231,13 +233,13 @@ class Attribution:
             self._next = self.first
             self._look()
 
-    def serve(self, id: str, time: int | None) -> int:
+    def serve(self, id: str | None, time: int | None) -> int:
         """Take in a record that is served now; let time pass before.
 
         Parameters
         ----------
         id
-            Its id.
+            Its id; None or empty where it has none.
         time
             Its time in microseconds; None for the newest.
 
@@ -249,6 +251,9 @@ class Attribution:
         self.counts["served"] += 1
         if time is not None and time > self.now:
             self.now = time
+        if not id:
+            self.counts["unnamed"] += 1
+            return -1
         if id in self._numbers or id in self._left:
             self.counts["duplicates"] += 1
             return -1
@@ -322,9 +327,7 @@ class Attribution:
         arrays, meta = self.store.save(self.first)
         arrays |= {"left": np.array(list(self._left.values()), np.bool_)}
         for name, ids in (("id", self._ids), ("left id", self._left)):
-            texts = [id.encode("utf-8", "surrogatepass") for id in ids]
-            arrays[name] = np.frombuffer(b"".join(texts), np.uint8)
-            arrays[f"{name} length"] = np.array([len(text) for text in texts], np.int64)
+            arrays[name], arrays[f"{name} length"] = packed(ids)
         return arrays, meta | {"now": self.now, "next": self._next, "counts": dict(self.counts)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -333,16 +336,29 @@ class Attribution:
         self.first, self.now, self._next = meta["first"], meta["now"], meta["next"]
         self.counts = dict(meta["counts"])
         self._open = int(np.count_nonzero(arrays["state"] == OPEN))
-        ids, left = _texts(arrays, "id"), _texts(arrays, "left id")
+        ids, left = (unpacked(arrays[n], arrays[f"{n} length"]) for n in ("id", "left id"))
         self._ids = deque(ids)
         self._numbers = {id: self.first + i for i, id in enumerate(ids)}
         self._left = dict(zip(left, arrays["left"].tolist(), strict=True))
         self._look()
 
 
-def _texts(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
-    data, behind = arrays[name].tobytes(), np.cumsum(arrays[f"{name} length"]).tolist()
+def packed(texts: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return texts as bytes one after another, and the length of each.
+
+    Examples
+    --------
+    >>> unpacked(*packed(["a7", "", "b"]))
+    ['a7', '', 'b']
+    """
+    coded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return np.frombuffer(b"".join(coded), np.uint8), np.array(list(map(len, coded)), np.int64)
+
+
+def unpacked(data: NDArray[np.uint8], length: NDArray[np.int64]) -> list[str]:
+    """Return the texts that `packed` was given."""
+    whole, behind = data.tobytes(), np.cumsum(length).tolist()
     return [
-        data[start:stop].decode("utf-8", "surrogatepass")
+        whole[start:stop].decode("utf-8", "surrogatepass")
         for start, stop in zip([0, *behind], behind, strict=False)
     ]

@@ -82,6 +82,8 @@ class Pending:
         self._count = np.empty(0, np.int64)
         self._index = np.empty(0, np.uint32)
         self._start = self._end = 0
+        self._kept = 0
+        """Records whose features ever lay in the ring, which has taken ``_end`` of them."""
 
     @property
     def bytes_each(self) -> int:
@@ -90,7 +92,7 @@ class Pending:
         fixed = sum(array.itemsize for array in arrays)
         for column in self._columns.values():
             fixed += column.itemsize * int(np.prod(column.shape[1:]))
-        features = (self._end - self._start) / max(1, self.last - self.first)
+        features = self._end / max(1, self._kept)
         return fixed + round(self._index.itemsize * features)
 
     # Records in, records out.
@@ -152,6 +154,7 @@ class Pending:
             place = np.arange(self._end, end) % len(self._index)
             self._index[place] = block.index[stretches(start, count)]
         self._end = end
+        self._kept += len(numbers)
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         if name not in self._columns:
@@ -277,7 +280,7 @@ class Pending:
                 name = key.removeprefix("column/")
                 self._column(name, values.shape[1:], values.dtype)[live % self.size] = values
         count = arrays["count"]
-        self._end = len(arrays["index"])
+        self._end, self._kept = len(arrays["index"]), len(live)
         self._index = np.array(arrays["index"], np.uint32)
         self._begin[:] = self._end
         self._begin[live % self.size], self._count[live % self.size] = (
