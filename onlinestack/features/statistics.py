@@ -176,6 +176,16 @@ class Statistics:
         if features >= len(self._book.places):
             self._book = self._book.with_room(2 * features)
 
+    def __getstate__(self) -> Any:
+        # Counts and clocks share memory, which those of a copy would not.
+        made = {name: getattr(self, name) for name in ("at", "half_lives", "bits", "prior")}
+        return self.fields, made, self.state()
+
+    def __setstate__(self, saved: Any) -> None:
+        fields, made, (arrays, meta) = saved
+        self.__init__(fields, **made)  # type: ignore[misc]
+        self.restore(arrays, meta)
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON: only slots in use, the last that of all records."""
         book, lives = self._book, len(self.half_lives)
