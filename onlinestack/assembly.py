@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +23,10 @@ from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LOSSES, Loss
 from onlinestack.linear.newton import NewtonMember
 from onlinestack.linear.rule import Rule
-from onlinestack.recipe import Bits, Linear, Newton, Recipe, Trees
+from onlinestack.recipe import Bits, Foreign, Linear, Newton, Recipe, Trees
 from onlinestack.recipe import Factorisation as FactorisationEntry
 from onlinestack.stack.expert import Expert, Scoring
+from onlinestack.stack.foreign import RiverMember
 from onlinestack.stack.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ class Assembly(NamedTuple):
         and what each is: "member", "stacker", "mean" or "combiner".
     trees
         The members that are trained in generations.
+    unsaved
+        Why the stack can not be saved, a sentence a member; none where it can.
+    records
+        Whether members read the records themselves.
     """
 
     engine: Engine
@@ -61,6 +67,8 @@ class Assembly(NamedTuple):
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     trees: tuple[Any, ...]
+    unsaved: tuple[str, ...] = ()
+    records: bool = False
 
     def meet(self) -> None:
         """Give the fields that the encoder met in dicts their places."""
@@ -96,6 +104,13 @@ def linear_part(entry: Linear, bits: int) -> LinearMember:
     interactions = normalise_interactions([term.encode() for term in entry.interactions])
     reads = reads_of(entry.reads.encode(), interactions, constant=entry.constant)
     return LinearMember(reads, rule, low=-50.0, high=50.0)
+
+
+def _foreign(entry: Foreign) -> Any:
+    """Return a part of the stack's own for an object that it was given."""
+    if hasattr(entry.model, "learn_one"):
+        return RiverMember(entry.model.clone(), entry.name)
+    return copy.deepcopy(entry.model)
 
 
 def _stacker(entry: Linear | Newton, bits: int, members: int) -> Scoring:
@@ -142,6 +157,10 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         elif isinstance(entry, Bits):
             member = BitsMember(recipe.random_bits, rate=entry.learning_rate, l2=entry.l2)
             parts[f"score:{entry.name}"] = Expert(member, entry.name, column[entry.name], ("r",))
+        elif isinstance(entry, Foreign):
+            own = _foreign(entry)
+            needs = getattr(own, "needs", ("c",))
+            parts[f"score:{entry.name}"] = Expert(own, entry.name, column[entry.name], needs)
     if any(isinstance(entry, Bits) for entry in recipe.members):
         parts["random bits"] = RandomBits(
             width, numbers=numbers, bits=recipe.random_bits, seed=recipe.seed
@@ -187,7 +206,23 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
     kinds += ("combiner",) * len(recipe.combiners)
     judged = (*mixture.names, *recipe.combiners)
     trees = tuple(parts[f"score:{entry.name}"] for entry in recipe.trees)
-    return Assembly(Engine(parts), encoder, layout, mixture, judged, kinds, trees)
+    foreign = [
+        part.part
+        for part in parts.values()
+        if isinstance(part, Expert) and isinstance(part.part, RiverMember)
+    ]
+    unsaved = tuple(part.unsaved for part in foreign)
+    return Assembly(
+        Engine(parts),
+        encoder,
+        layout,
+        mixture,
+        judged,
+        kinds,
+        trees,
+        unsaved,
+        records=bool(foreign),
+    )
 
 
 def _trees(

@@ -92,6 +92,9 @@ class Block:
         ``float32[n, K + 2 + C]``: click probabilities as served: the mixture's, those of the K
         experts that have a margin, of their plain mean, and of C combiners.
 
+    records
+        ``object[n]``: the records as dicts, where a member reads them; else None.
+
     Examples
     --------
     >>> import numpy as np
@@ -118,6 +121,7 @@ class Block:
     bits: NDArray[np.uint32] = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     time: NDArray[np.float64] | None = None
     p: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    records: NDArray[np.object_] | None = None
 
     @property
     def n(self) -> int:
@@ -145,6 +149,7 @@ class Block:
             self.bits[start:stop],
             None if self.time is None else self.time[start:stop],
             self.p[start:stop],
+            None if self.records is None else self.records[start:stop],
         )
 
     @classmethod

@@ -95,6 +95,15 @@ class Estimator:
         """Return what became of each training since the last call, oldest first."""
         return []
 
+    def check_saving(self) -> None:
+        """Refuse, before a run that is to be saved begins, what can not be saved.
+
+        Raises
+        ------
+        ValueError
+            Where a member's state is not known to the package.
+        """
+
     def state(self) -> State:
         """Return everything needed to go on as if never stopped, as arrays and JSON."""
         arrays, meta = self._running().state()

@@ -246,8 +246,12 @@ class Late:
         learned = row[op == LEARN]
         block.label[learned] = [lesson.label for lesson in self._lessons]
         corrects = np.array([lesson.correction for lesson in self._lessons], np.bool_)
+        block.weight = block.weight.copy()  # what is kept is that served
         again = learned[corrects]
         block.weight[again] /= ONE - np.minimum(block.p[again, 0], LIKELY)
+        share = self.attribution.rules.negatives.share
+        if share < 1:
+            block.weight[learned[block.label[learned] == 0]] /= np.float32(share)
         self._learner.take(block, Tape(op, row))
         scored = np.ones(len(op), np.bool_)
         scored[op == LEARN] = ~corrects
@@ -289,6 +293,7 @@ class Late:
             numbers=_longer(block.numbers, n),
             opens=_longer(block.opens, n),
             closes=_longer(block.closes, n),
+            records=None if block.records is None else _longer(block.records, n),
             time=_longer(np.full(fresh, np.nan) if block.time is None else block.time, n),
         )
 

@@ -553,6 +553,10 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
     most_pending
         Most records that wait for their labels; the oldest makes room for one more, and is then
         predicted only. As many ids of learned records are remembered.
+    negatives
+        Share of the non-clicks that are learned, each with its weight divided by the share, so
+        that probabilities stay true; the others are predicted only. Chosen by id where labels
+        come later, else by number; see `onlinestack.labels.negatives`.
 
     Attributes
     ----------
@@ -619,6 +623,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         learn_at: str = "window",
         correct_late: float = 0.0,
         most_pending: int = 100_000,
+        negatives: float = 1.0,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -643,13 +648,26 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         self.learn_at = learn_at
         self.correct_late = correct_late
         self.most_pending = most_pending
+        self.negatives = negatives
         self._opened()
         self._reset()
 
     def start(self, schema: Schema | None = None) -> None:
         """Build the learner for records of a schema; without one, fields are met as they come."""
         super().start(schema)
+        if self._negatives.share < 1 and (self._aim[0] != CLICK or self.raw):
+            raise ValueError(
+                f"negatives={self.negatives!r} thins non-clicks, but the learner is raw or "
+                "predicts something else; leave negatives out"
+            )
         self._opened()
+
+    def learn_one(self, x: dict[Hashable, Any], y: Any, w: float = 1.0) -> None:
+        """Learn one record: what a batch of it would do; see `LinearRegressor.learn_one`."""
+        check_weight(w)
+        if w and not (w := self._weight(y, w)):
+            return
+        super().learn_one(x, y, w)
 
     # Late labels.
 

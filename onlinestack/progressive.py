@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from onlinestack.block import Block, immediate_tape
-from onlinestack.io.schema import Field, Schema
+from onlinestack.io.records import records
+from onlinestack.io.schema import Schema
 from onlinestack.metrics import Scoreboard
 from onlinestack.task_metrics import NumberBoard
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from onlinestack.io.source import Batch
     from onlinestack.models import Learner
 
-__all__ = ["Checkpoint", "progressive_validate", "records"]
+__all__ = ["Checkpoint", "progressive_validate"]
 
 
 class _Source(Protocol):
@@ -212,63 +213,3 @@ class _OneByOne:
         block, tape = _labels(batch), immediate_tape(batch.label)
         self.board.update(block, tape, p)
         return int(np.count_nonzero(~np.isnan(batch.label)))
-
-
-def records(
-    batch: Batch, fields: Sequence[Field], target: str = "click"
-) -> Iterator[tuple[dict[str, Any], Any, float]]:
-    """Yield a batch's records as dicts with label and weight, as river's learners take them.
-
-    Parameters
-    ----------
-    batch
-        Records as a source yields them.
-    fields
-        The fields its columns hold.
-    target
-        What its labels are, as the schema says: clicks come as truth values, numbers as numbers,
-        names of classes as text; None where there is no label.
-    """
-    columns: list[Iterable[Any]]
-    if batch.features is None:
-        columns = [_values(c, f) for c, f in zip(batch.columns, fields, strict=True)]
-        names = [field.name for field in fields]
-        rows: Iterator[dict[str, Any]] = (
-            {n: v for n, v in zip(names, values, strict=True) if v is not None}
-            for values in zip(*columns, strict=True)
-        )
-    else:
-        rows = _features(batch.features)
-    labels = batch.label.tolist() if batch.classes is None else batch.classes.to_pylist()
-    for x, y, w in zip(rows, labels, batch.weight.tolist(), strict=True):
-        known = y is not None and y == y
-        yield x, None if not known else y > 0 if target == "click" else y, w
-
-
-def _values(column: Any, field: Field) -> list[Any]:
-    values = column.to_pylist()
-    out: list[Any] = []
-    for value in values:
-        if isinstance(value, bytes):
-            value = value.decode(errors="surrogateescape")
-        if value == "" or value != value:
-            value = None
-        elif field.kind == "number" and isinstance(value, str):
-            try:
-                value = float(value)
-            except ValueError:
-                pass
-        elif field.kind == "text" and value is not None:
-            tokens = value.split() if isinstance(value, str) else map(str, value)
-            value = " ".join(tokens)
-        out.append(value)
-    return out
-
-
-def _features(block: Block) -> Iterator[dict[str, Any]]:
-    for i in range(block.n):
-        x: dict[str, Any] = {}
-        for letter, a, b in zip(block.names[i], block.start[i], block.stop[i], strict=True):
-            for j in range(a, b):
-                x[f"{chr(letter)}{block.index[j]}"] = float(block.value[j])
-        yield x

@@ -20,6 +20,7 @@ __all__ = [
     "Bits",
     "Entry",
     "Factorisation",
+    "Foreign",
     "Linear",
     "Newton",
     "Recipe",
@@ -181,7 +182,31 @@ class Newton:
         _within(f"trust of {self.name!r}", self.trust, 1e-6, LARGEST)
 
 
-Entry = Linear | Trees | Bits | Factorisation | Newton
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A member that is an object of the caller's, from Python only.
+
+    Parameters
+    ----------
+    name
+        Its name in the league table.
+    model
+        A classifier of river; or a part, with ``run``, ``state`` and ``restore``, that leaves the
+        margins of the rows it predicted in ``raw``. The stack works with a copy.
+    """
+
+    name: str
+    model: Any
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.model, "learn_one", getattr(self.model, "run", None))):
+            raise RecipeError(
+                f"model of {self.name!r} is {self.model!r}; give a river classifier, or an object "
+                "with run, state and restore"
+            )
+
+
+Entry = Linear | Trees | Bits | Factorisation | Newton | Foreign
 KINDS: dict[str, type[Entry]] = {
     "linear": Linear,
     "trees": Trees,
@@ -347,7 +372,7 @@ def entries_of(
         kind = values.pop("kind", "linear")
         if kind not in kinds:
             raise RecipeError(f"kind={kind!r} of {here} is unknown{_near(kind, kinds)}")
-        made = KINDS[kind]
+        made = Foreign if "model" in values and tuple(kinds) != STACKERS else KINDS[kind]
         known = {field.name: field for field in fields(made)}
         for key, value in values.items():
             if key not in known:
@@ -416,6 +441,8 @@ def _within(what: str, value: float, low: float, high: float) -> None:
 
 def _typed(value: Any, type_name: str, where: str) -> Any:
     """Return a value as the type of its field, or say what is wrong with it."""
+    if type_name == "Any":
+        return value
     if type_name == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type_name == "tuple[str, ...]":

@@ -512,7 +512,16 @@ class Run:
         """Return what became of labels that came later, where they did."""
         if self._feed is None:
             return {}
-        keys = ("duplicates", "evicted", "unnamed", "unknown", "repeated", "late", "corrected")
+        keys = (
+            "duplicates",
+            "evicted",
+            "unnamed",
+            "thinned",
+            "unknown",
+            "repeated",
+            "late",
+            "corrected",
+        )
         return {
             "carried": self.carried,
             "labels": {

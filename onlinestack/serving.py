@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from onlinestack.features.encoder import Encoder
 from onlinestack.gate import Gate
 from onlinestack.io.times import NOT_A_TIME
 from onlinestack.labels.attribution import Rules
+from onlinestack.labels.negatives import Negatives
 from onlinestack.late import Late, LateLabel, key_of, microseconds
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Serving"]
 
+PREDICTED_ONLY = ("duplicates", "evicted", "unnamed", "thinned")
+"""Why records with an id are never learned."""
 PIECE = 16
 """Most records learned while others wait to predict."""
 
@@ -45,6 +50,8 @@ class Serving(Estimator):
     learn_at: str
     correct_late: float
     most_pending: int
+    negatives: float
+    seed: int
     serving: bool = False
     _late: Late | None = None
 
@@ -52,6 +59,12 @@ class Serving(Estimator):
         """Be started anew, without pending records."""
         self._late = None
         self._gate = Gate()
+        self._unclicked = 0
+        """Non-clicks that came with their labels."""
+
+    @functools.cached_property
+    def _negatives(self) -> Negatives:
+        return Negatives(self.negatives, self.seed)
 
     # What a learner says of itself.
 
@@ -64,6 +77,16 @@ class Serving(Estimator):
 
     def _late_possible(self) -> None:
         """Refuse late labels where they make no sense."""
+
+    def _block(self, batch: Batch, start: int, stop: int) -> Block:
+        """Return the records of a batch from one row to another, encoded."""
+        block = self._encoding().block(batch, start, stop)
+        block.time = batch.seconds(start, stop)
+        return block
+
+    def _block_one(self, x: Mapping[Hashable, Any], y: Any, w: float) -> Block:
+        """Return one record, encoded."""
+        return self._encoding().block_one(x, y, w)
 
     def nothing(self) -> Block:
         """Return a block of no records."""
@@ -95,7 +118,8 @@ class Serving(Estimator):
             engine = self._running()
             self._late_possible()
             window = None if self.window is None else microseconds(self.window)
-            rules = Rules(window, self.learn_at, microseconds(self.correct_late), self.most_pending)
+            correct = microseconds(self.correct_late)
+            rules = Rules(window, self.learn_at, correct, self.most_pending, self._negatives)
             self._late = Late(self, engine, rules)
         return self._late
 
@@ -118,7 +142,7 @@ class Serving(Estimator):
                 before = encoder.number_names()
                 self._meet(x)
                 late.widen(before, encoder.number_names())
-            block = encoder.block_one(x, None, w)
+            block = self._block_one(x, None, w)
             block.time = np.array([np.nan if now is None else now / 1e6])
             return late.serve_one(block, key_of(id), now)
 
@@ -202,7 +226,7 @@ class Serving(Estimator):
         ValueError
             Where the batch has no ids, or no times though there is a window.
         """
-        late, encoder = self._waiting(), self._encoding()
+        late = self._waiting()
         if batch.id is None or batch.features is not None:
             raise ValueError("late labels find their records by id; name the column with the id")
         if batch.time is None and self.window is not None:
@@ -213,9 +237,7 @@ class Serving(Estimator):
             times = [None if t == NOT_A_TIME else t for t in batch.time.tolist()]
 
         def block_of(start: int, stop: int) -> Block:
-            block = encoder.block(batch, start, stop)
-            block.time = batch.seconds(start, stop)
-            return block
+            return self._block(batch, start, stop)
 
         coming = sorted(labels, key=lambda label: label.before)
         piece = PIECE if self.serving else max(1, batch.n)
@@ -247,7 +269,8 @@ class Serving(Estimator):
         -------
         ``served`` = ``learned`` + ``predicted_only`` + ``pending``: the records. Those predicted
         only are ``duplicates``, whose id was known already, ``evicted`` ones, for which there was
-        no room or no time, and ``unnamed`` ones of a batch, which had no id. Of labels:
+        no room or no time, ``unnamed`` ones of a batch, which had no id, and ``thinned``
+        non-clicks, which ``negatives`` left out. Of labels:
         ``unknown``, with an id that is not known or no longer; ``repeated``, of a record that was
         clicked before; ``late``, of one that was learned as not clicked, and of these
         ``corrected``. ``bytes_each`` is the memory of a pending record.
@@ -256,10 +279,32 @@ class Serving(Estimator):
         counts = late.attribution.counts
         return {
             **counts,
-            "predicted_only": counts["duplicates"] + counts["evicted"] + counts["unnamed"],
+            "predicted_only": sum(counts[key] for key in PREDICTED_ONLY),
             "pending": late.attribution.pending,
             "bytes_each": late.store.bytes_each,
         }
+
+    # Fewer non-clicks.
+
+    def _weight(self, y: Any, w: float) -> float:
+        """Return the weight to learn a record with whose label came at once; 0 to leave it out."""
+        if self.negatives == 1 or y:
+            return w
+        kept = bool(self._negatives.keeps_numbers(self._unclicked, 1)[0])
+        self._unclicked += 1
+        return w / self.negatives if kept else 0.0
+
+    def _thinned(self, batch: Batch) -> Batch:
+        """Return a batch without the labels of non-clicks that are left out."""
+        if self.negatives == 1:
+            return batch
+        none = np.flatnonzero(batch.label == 0)
+        kept = self._negatives.keeps_numbers(self._unclicked, len(none))
+        self._unclicked += len(none)
+        label, weight = batch.label.copy(), batch.weight.copy()
+        label[none[~kept]] = np.nan
+        weight[none] /= np.float32(self.negatives)
+        return replace(batch, label=label, weight=weight)
 
     # Many records at once.
 
@@ -273,6 +318,8 @@ class Serving(Estimator):
 
     def _admitted(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         """Walk over a batch, letting others in now and then where there are some."""
+        if learn:
+            batch = self._thinned(batch)
         if not self.serving:
             with self._gate:
                 return self._walk(batch, learn)
@@ -389,6 +436,7 @@ class Serving(Estimator):
     def state(self) -> State:
         """Return everything needed to go on as if never stopped, as arrays and JSON."""
         arrays, meta = super().state()
+        meta["unclicked"] = self._unclicked
         if self._late is not None:
             own, meta["late"] = self._late.attribution.state()
             arrays.update({f"late/{name}": array for name, array in own.items()})
@@ -397,7 +445,7 @@ class Serving(Estimator):
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned; the learner must be started for the same schema."""
         super().restore(arrays, meta)
-        self._late = None
+        self._late, self._unclicked = None, meta["unclicked"]
         if "late" in meta:
             own = {k.removeprefix("late/"): a for k, a in arrays.items() if k[:5] == "late/"}
             self._waiting().attribution.restore(own, meta["late"])

@@ -274,6 +274,15 @@ _ROWS = [
         "N",
         1,
     ),
+    Setting(
+        "labels",
+        "negatives",
+        "number",
+        "Share of the non-clicks that are learned, with as much more weight.",
+        ("--negatives",),
+        "X",
+        0,
+    ),
     Setting("run", "load", "text", "Go on learning from a model.", ("--load", "-i"), "FILE"),
     Setting(
         "run",

@@ -18,6 +18,7 @@ from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, i
 from onlinestack.engine import Engine, State
 from onlinestack.estimator import Board, check_weight
 from onlinestack.features.encoder import Encoder
+from onlinestack.io.records import objects, records
 from onlinestack.metrics import Scoreboard
 from onlinestack.recipe import STACKERS, Linear, Newton, Recipe, combiners_of, entries_of
 from onlinestack.serving import Serving
@@ -95,8 +96,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         Whether the stream goes on while trees are trained. The results are the same.
     seed
         Seed of all that is random.
-    window, learn_at, correct_late, most_pending
-        How late labels are learned, as in `LinearLearner`.
+    window, learn_at, correct_late, most_pending, negatives
+        How late labels, and how many non-clicks, are learned, as in `LinearLearner`.
 
     Attributes
     ----------
@@ -152,6 +153,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         learn_at: str = "window",
         correct_late: float = 0.0,
         most_pending: int = 100_000,
+        negatives: float = 1.0,
     ) -> None:
         self.members = members
         self.stackers = stackers
@@ -179,6 +181,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         self.learn_at = learn_at
         self.correct_late = correct_late
         self.most_pending = most_pending
+        self.negatives = negatives
         self._opened()
         self._stack: Assembly | None = None
         self._engine: Engine | None = None
@@ -212,8 +215,9 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             random_bits=self.random_bits,
             micro_trees=self.micro_trees,
             share=self.share,
-            largest_weight=self.largest_weight,
             combiners=combiners_of(self.combiners or ()),
+            # What non-clicks weigh that stand for others is told apart, too.
+            largest_weight=self.largest_weight / self._negatives.share,
             window_rows=self.window_rows,
             window_bytes=self.window_bytes,
             train_first=self.train_first,
@@ -343,9 +347,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         given = np.empty((n, len(stack.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            block = stack.encoder.block(batch, start, stop)
-            block.time = batch.seconds(start, stop)
-            return stack.layout.lay(block)
+            return stack.layout.lay(self._block(batch, start, stop))
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
             given[start:stop] = block.p
@@ -353,6 +355,20 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
                 self.scoreboard.update(block, tape, given[start:stop])
         self._given = given
         return np.ascontiguousarray(given[:, 0])
+
+    def _block(self, batch: Batch, start: int, stop: int) -> Block:
+        block = super()._block(batch, start, stop)
+        if self._started().records:
+            fields = self._encoding().fields
+            rows = [x for x, _, _ in records(batch.rows(start, stop), fields)]
+            block.records = objects(rows)
+        return block
+
+    def _block_one(self, x: Mapping[Hashable, Any], y: Any, w: float) -> Block:
+        block = super()._block_one(x, y, w)
+        if self._started().records:
+            block.records = objects([dict(x)])
+        return block
 
     def keep(self, board: Board, block: Block, tape: Tape, p: NDArray[np.float32]) -> None:
         """Score on another board what was predicted last.
@@ -369,6 +385,17 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         if isinstance(board, Scoreboard):
             board.update(block, tape, self._given)
 
+    def check_saving(self) -> None:
+        """Refuse, before a run that is to be saved begins, what can not be saved.
+
+        Raises
+        ------
+        ValueError
+            Where a member is a classifier of river.
+        """
+        for sentence in self._started().unsaved:
+            raise ValueError(sentence)
+
     # Late labels.
 
     def _encoding(self) -> Encoder:
@@ -380,18 +407,27 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             stack.meet()
             stack.engine.forget()
 
+    def nothing(self) -> Block:
+        """Return a block of no records."""
+        block = super().nothing()
+        block.records = objects([]) if self._started().records else None
+        return block
+
     def lay(self, block: Block) -> Block:
         """Return a block of hashed features with room for all that is made of them."""
         return self._started().layout.lay(block)
 
     def kept(self, block: Block) -> dict[str, NDArray[Any]]:
         """Return the arrays of a block that learning reads, by name, a row a record."""
+        arrays: dict[str, NDArray[Any]]
         arrays = {"table": block.table, "scores": block.scores, "bits": block.bits}
         for letter, (index, value) in block.dense.items():
             if letter != "s":  # these are the scores
                 arrays[letter] = value
             if letter == "l":  # other leaves with every generation
                 arrays["leaves"] = index
+        if block.records is not None:
+            arrays["records"] = block.records
         return super().kept(block) | arrays
 
     def take(self, block: Block, tape: Tape) -> None:
@@ -405,7 +441,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         with self._gate:
             if tape.learns:
                 self._meet(x)
-            block = stack.layout.lay(stack.encoder.block_one(x, y, w))
+            block = stack.layout.lay(self._block_one(x, y, w))
             stack.engine.run(block, tape, again=stack.encoder.again)
             if tape.learns and self.scoreboard is not None:
                 self.scoreboard.update(block, tape, block.p)
@@ -429,6 +465,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             Where w is not a weight.
         """
         check_weight(w)
+        if w and not (w := self._weight(y, w)):
+            return
         self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
     def predict_proba_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from hypothesis import strategies as st
+from river import compose, linear_model
 
 from onlinestack import LinearLearner, OnlineStacker, load, open_source, save
+from onlinestack.io.records import records
 from onlinestack.late import LateLabel
-from onlinestack.progressive import records
 
 SMALL: dict[str, Any] = {
     "members": (
@@ -413,3 +415,174 @@ def test_what_can_not_be_is_said_in_a_sentence() -> None:
             LinearLearner(**settings_).predict_proba_one(x, id="a")
     with pytest.raises(ValueError, match="time=nan is no time"):
         LinearLearner().label("a", time=math.nan)
+
+
+class Counting:
+    """A part of somebody's own: the log-odds of the clicks learned so far."""
+
+    def __init__(self) -> None:
+        self.raw = np.zeros(4096, np.float32)
+        self.counts = np.ones(2)
+
+    def run(self, block: Any, tape: Any) -> None:
+        for op, row in zip(tape.op, tape.row, strict=True):
+            if op == 0:
+                self.raw[row] = np.log(self.counts[1] / self.counts[0])
+            else:
+                self.counts[int(block.label[row])] += 1
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"counts": self.counts.copy()}, {}
+
+    def restore(self, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
+        self.counts[:] = arrays["counts"]
+
+
+def test_a_part_of_somebodys_own_is_a_member(log: Path, tmp_path: Path) -> None:
+    own = Counting()
+    members = ({"name": "f"}, {"name": "own", "model": own})
+    options = {**SMALL, "members": members, "window": 50.0}
+    model = OnlineStacker(**options)
+    (batch,) = open_source(log, **ROLES)
+    model.start(open_source(log, **ROLES).schema)
+    model.follow(batch.rows(0, 500))
+    model.check_saving()
+    assert own.counts.sum() == 2
+    assert model._running().parts["score:own"].part.counts.sum() == model.learned + 2 > 100
+    for x in (pickle.loads(pickle.dumps(model)), model.clone()):
+        x.predict_proba_one({"site": "s1"})
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_classifier_of_river_is_a_member(log: Path, late: bool, tmp_path: Path) -> None:
+    """By blocks, late and one by one it sees the same records."""
+    from river.naive_bayes import BernoulliNB
+    from river.preprocessing import StandardScaler
+
+    theirs = StandardScaler() | linear_model.LogisticRegression()
+    members = (
+        {"name": "f"},
+        {"name": "river", "model": compose.SelectType(float, int) | theirs},
+        {"name": "bayes", "model": BernoulliNB()},
+    )
+    options = {**SMALL, "members": members, "window": 50.0 if late else None}
+    (batch,) = open_source(log, **ROLES)
+    schema = open_source(log, **ROLES).schema
+    part = batch.rows(0, 400)
+    one, two = OnlineStacker(**options), OnlineStacker(**options)
+    for model in (one, two):
+        model.start(schema)
+    p = one.follow(part) if late else one.progress(part)
+    q = []
+    for i, (x, y, w) in enumerate(records(part, schema.fields)):
+        if late:
+            time = part.time[i] / 1e6
+            q.append(two.predict_proba_one(x, id=f"r{i}", time=time, w=w)[True])
+        else:
+            q.append(two.predict_proba_one(x)[True])
+            two.learn_one(x, y, w)
+    assert p.tobytes() == np.array(q, np.float32).tobytes()
+    board = one.scoreboard
+    assert board.whole("river")["log_loss"] != board.whole("bayes")["log_loss"]
+    with pytest.raises(ValueError, match="the member 'river' is a Pipeline, whose state is not"):
+        one.check_saving()
+    with pytest.raises(ValueError, match="save a stack without it, or ask for no snapshot"):
+        save(one, tmp_path / "model")
+    with pytest.raises(ValueError, match="give a river classifier, or an object with run"):
+        OnlineStacker(members=({"name": "x", "model": 3},)).learn_one({}, True)
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("way", ["progress", "follow", "learn_one"])
+def test_predictions_between_records_while_others_are_learned(
+    log: Path, kind: str, way: str
+) -> None:
+    """Whatever other threads predict is what the state before or after some record predicts."""
+    made, options = LEARNERS[kind]
+    (batch,) = open_source(log, **ROLES)
+    schema = open_source(log, **ROLES).schema
+    stop = 650 if way != "learn_one" else 150
+    asked = [x for x, _, _ in records(batch.rows(1000, 1003), schema.fields)]
+    lone, shared = made(**options, window=50.0), made(**options, window=50.0)
+
+    def rows() -> list[Any]:
+        return list(records(batch.rows(0, stop), schema.fields))
+
+    possible: list[set[float]] = [set() for _ in asked]
+    for model in (lone, shared):
+        model.start(schema)
+    if way == "learn_one":
+        for x, y, w in rows():
+            for seen, each in zip(possible, asked, strict=True):
+                seen.add(lone.predict_proba_one(each)[True])
+            lone.learn_one(x, y, w)
+    for k in range(stop if way != "learn_one" else 0):
+        for seen, each in zip(possible, asked, strict=True):
+            seen.add(lone.predict_proba_one(each)[True])
+        getattr(lone, way)(batch.rows(k, k + 1))
+    for seen, each in zip(possible, asked, strict=True):
+        seen.add(lone.predict_proba_one(each)[True])
+    answers: list[list[float]] = [[] for _ in asked]
+    over = threading.Event()
+    shared.serving = True
+
+    def ask(k: int) -> None:
+        while not over.is_set() or not answers[k]:
+            answers[k].append(shared.predict_proba_one(asked[k])[True])
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(len(asked))]
+    for thread in threads:
+        thread.start()
+    try:
+        if way == "learn_one":
+            for x, y, w in rows():
+                shared.learn_one(x, y, w)
+        else:
+            getattr(shared, way)(batch.rows(0, stop))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    for seen, given in zip(possible, answers, strict=True):
+        assert set(given) <= seen
+        assert len(set(given)) > 3
+    assert fingerprint(shared) == fingerprint(lone)
+
+
+def test_some_of_the_non_clicks_are_enough(log: Path) -> None:
+    """A tenth of the non-clicks, ten times as heavy, gives true probabilities."""
+    rng = np.random.default_rng(1)
+    n = 40_000
+    site = rng.integers(0, 2, n)
+    click = rng.random(n) < np.where(site == 1, 0.08, 0.02)
+    frame = pa.table({"site": [f"s{s}" for s in site]})
+    model = LinearLearner(bits=8, negatives=0.1, learning_rate=0.1)
+    model.learn_many(frame, click)
+    assert model.learned == pytest.approx(click.sum() + 0.1 * (~click).sum(), rel=0.03)
+    late = LinearLearner(bits=8, negatives=0.1, learning_rate=0.1, window=10)
+    for i in range(0, 20_000):
+        late.predict_proba_one({"site": f"s{site[i]}"}, id=i, time=i)
+        if click[i]:
+            late.label(i)
+    for each in (model, late):
+        p = each.predict_proba_many(pa.table({"site": ["s0", "s1"]}))["True"].to_pylist()
+        assert p == pytest.approx([0.02, 0.08], rel=0.25)
+    counts = late.attributed()
+    assert counts["thinned"] == pytest.approx(0.9 * (~click[:20_000]).sum(), rel=0.02)
+    assert counts["served"] == counts["learned"] + counts["predicted_only"] + counts["pending"]
+    half = LinearLearner(bits=8, negatives=0.1, learning_rate=0.1)
+    for x, y in zip(frame["site"].to_pylist()[:3000], click[:3000].tolist(), strict=True):
+        half.learn_one({"site": x}, y)
+    whole = LinearLearner(bits=8, negatives=0.1, learning_rate=0.1)
+    for start, stop in ((0, 1234), (1234, 3000)):
+        whole.learn_many(frame.slice(start, stop - start), click[start:stop])
+    assert fingerprint(half) == fingerprint(whole)
+    with pytest.raises(ValueError, match="negatives=0 is no share"):
+        LinearLearner(negatives=0).learn_one({}, True)
+    with pytest.raises(ValueError, match="thins non-clicks"):
+        LinearLearner(negatives=0.5, oaa=3).learn_one({}, "a")
+
+
+def test_a_thinned_stack_weighs_in_full_what_stands_for_others() -> None:
+    model = OnlineStacker(**SMALL, negatives=0.25)
+    assert model.recipe().largest_weight == 4

@@ -16,7 +16,8 @@ import pytest
 from onlinestack import LinearLearner, load, open_source, save
 from onlinestack.block import PREDICT
 from onlinestack.engine import Engine, needs_of
-from onlinestack.progressive import progressive_validate, records
+from onlinestack.io.records import records
+from onlinestack.progressive import progressive_validate
 
 N = 9000
 """Enough for several quanta in one batch, so that the first level works ahead in its thread."""

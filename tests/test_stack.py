@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from onlinestack import open_source
-from onlinestack.progressive import progressive_validate, records
+from onlinestack.io.records import records
+from onlinestack.progressive import progressive_validate
 from onlinestack.recipe import COMBINERS
 from onlinestack.stacker import OnlineStacker
 

@@ -206,7 +206,7 @@ class Layout:
         if self._copy is None:
             self._copy = bound(copy, *self._arguments(block, laid))
         self._copy()
-        laid.time = block.time
+        laid.time, laid.records = block.time, block.records
         return laid
 
     def _arguments(self, block: Block, laid: Block) -> tuple[Any, ...]:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onlinestack.labels.negatives import Negatives
 from onlinestack.labels.pending import DONE, KEPT, OPEN, Pending
 
 __all__ = ["LEARN_AT", "Attribution", "Lesson", "Rules", "packed", "unpacked"]
@@ -45,6 +46,7 @@ COUNTS = (
     "duplicates",
     "evicted",
     "unnamed",
+    "thinned",
     "unknown",
     "repeated",
     "late",
@@ -67,6 +69,8 @@ class Rules:
         Microseconds behind the window in which a click still corrects what was learned.
     room
         Most records pending, and most ids of learned ones that are remembered.
+    negatives
+        Which of the non-clicks are learned.
 
     Raises
     ------
@@ -78,6 +82,7 @@ class Rules:
     learn_at: str = "window"
     correct: int = 0
     room: int = 100_000
+    negatives: Negatives = Negatives(1.0)
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 0:
@@ -132,8 +137,8 @@ class Attribution:
     ----------
     counts
         ``served``: records with an id, of these ``learned``, ``duplicates`` (their id was known;
-        predicted only), ``evicted`` (no room, or no time yet; predicted only) and ``unnamed``
-        (without an id; predicted only). Of labels:
+        predicted only), ``evicted`` (no room, or no time yet; predicted only), ``unnamed``
+        (without an id; predicted only) and ``thinned`` (non-clicks left out). Of labels:
         ``unknown`` (no such id), ``repeated`` (the record was clicked already), ``late`` (it was
         learned as not clicked), and of these ``corrected``. All others became the label of a
         record.
@@ -193,8 +198,10 @@ class Attribution:
             self._next += 1
             self._look()
             if self.store.state[at] == OPEN:
-                label = self.store.label[at]
-                yield self._learn(number, 1.0 if label > 0 else 0.0)
+                label = 1.0 if self.store.label[at] > 0 else 0.0
+                lesson = self._learn(number, label, self._ids[number - self.first])
+                if lesson is not None:
+                    yield lesson
             self._leave()
 
     def _look(self) -> None:
@@ -203,11 +210,14 @@ class Attribution:
         if self.rules.window is not None and self._next < self.store.last:
             self._soonest = int(self.store.due[self._next % self.store.size])
 
-    def _learn(self, number: int, label: float) -> Lesson:
+    def _learn(self, number: int, label: float, id: str) -> Lesson | None:
         at = number % self.store.size
         self.store.label[at] = label
         self.store.state[at] = KEPT if self.rules.correct and not label else DONE
         self._open -= 1
+        if not label and not self.rules.negatives.keeps(id):
+            self.counts["thinned"] += 1
+            return None
         self.counts["learned"] += 1
         return Lesson(number, label)
 
@@ -305,7 +315,7 @@ class Attribution:
             store.label[at] = 1.0 if y else 0.0
             if rules.window is not None and (rules.learn_at == "window" or not y):
                 return None
-            lesson = self._learn(number, 1.0 if y else 0.0)
+            lesson = self._learn(number, 1.0 if y else 0.0, id)
             self._leave()
             return lesson
         if store.label[at] > 0:

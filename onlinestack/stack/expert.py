@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -104,7 +105,8 @@ class Expert:
 
     def bind(self, block: Block, tape: Tape) -> list[Callable[[], object]]:
         """Return what does the same as `run`, for a block that is filled again and again."""
-        calls = self.part.bind(block, tape)
+        bind = getattr(self.part, "bind", None)
+        calls = bind(block, tape) if bind else [functools.partial(self.part.run, block, tape)]
         return [*calls, bound(serve, *self._arguments(block, tape))]
 
     def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
