@@ -36,7 +36,11 @@ PIECE = 16
 class Serving(Estimator):
     """Predicts now and learns when the label is known, while other threads predict.
 
-    A learner derives from it that has the four arguments below and the hooks that follow them.
+    A learner derives from it that has the arguments below and the hooks that follow them.
+
+    River's ``evaluate.progressive_val_score`` with ``moment`` and ``delay`` works too, but names
+    no record when it brings a label: the record is then learned as it would be encoded now, with
+    the scores of now. Use ids where it is to be learned as it was served.
 
     Attributes
     ----------
@@ -290,6 +294,7 @@ class Serving(Estimator):
         """Return the weight to learn a record with whose label came at once; 0 to leave it out."""
         if self.negatives == 1 or y:
             return w
+        self._running()
         kept = bool(self._negatives.keeps_numbers(self._unclicked, 1)[0])
         self._unclicked += 1
         return w / self.negatives if kept else 0.0
@@ -298,6 +303,7 @@ class Serving(Estimator):
         """Return a batch without the labels of non-clicks that are left out."""
         if self.negatives == 1:
             return batch
+        self._running()
         none = np.flatnonzero(batch.label == 0)
         kept = self._negatives.keeps_numbers(self._unclicked, len(none))
         self._unclicked += len(none)

@@ -463,7 +463,7 @@ def test_a_classifier_of_river_is_a_member(log: Path, late: bool, tmp_path: Path
     members = (
         {"name": "f"},
         {"name": "river", "model": compose.SelectType(float, int) | theirs},
-        {"name": "bayes", "model": BernoulliNB()},
+        {"name": "bayes", "model": compose.SelectType(float, int) | BernoulliNB()},
     )
     options = {**SMALL, "members": members, "window": 50.0 if late else None}
     (batch,) = open_source(log, **ROLES)
