@@ -424,8 +424,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         for letter, (index, value) in block.dense.items():
             if letter != "s":  # these are the scores
                 arrays[letter] = value
-            if letter == "l":  # other leaves with every generation
-                arrays["leaves"] = index
+            if letter not in "cs":  # those of trees change with them
+                arrays[f"{letter} index"] = index
         if block.records is not None:
             arrays["records"] = block.records
         return super().kept(block) | arrays

@@ -32,7 +32,9 @@ SMALL: dict[str, Any] = {
         {"name": "leaves", "reads": "fl"},
         {"name": "bits", "kind": "bits"},
         {"name": "pairs", "kind": "factorisation"},
+        {"name": "micro", "reads": "ft", "learning_rate": 0.2},
     ),
+    "combiners": ("all",),
     "stackers": (
         {"name": "s", "reads": "s", "constant": False},
         {"name": "fs", "reads": "s", "interactions": ("fs",), "constant": False},
