@@ -117,10 +117,10 @@ def _check_entries(key: str, tables: list[dict[str, Any]], where: str) -> None:
 
 def _seconds(value: Any) -> float | None:
     """Return a time in seconds; None where it is none."""
+    if _is_number(value):
+        return float(value) if 0 <= value < math.inf else None
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smhd]?)\s*", str(value))
-    if match is None or isinstance(value, bool):
-        return None
-    return float(match[1]) * SECONDS[match[2]]
+    return None if match is None else float(match[1]) * SECONDS[match[2]]
 
 
 def _is_number(value: Any) -> bool:

@@ -157,6 +157,7 @@ VALUES = {
     "number": st.floats(0, 1e300),
     "numbers": st.lists(st.floats(1, allow_nan=False), max_size=4),
     "flag": st.booleans(),
+    "duration": st.floats(0, 1e12),
     "entries": st.lists(
         st.fixed_dictionaries(
             {"name": st.text(st.characters(codec="utf-8"), min_size=1)},
