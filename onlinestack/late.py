@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.block import LEARN, PREDICT, Block, Tape
+from onlinestack.block import LEARN, LEARN_ONE, PREDICT, PREDICT_ONE, Block, Tape
 from onlinestack.engine import QUANTUM, Engine
 from onlinestack.features.values import canonical
 from onlinestack.labels.attribution import Attribution, Lesson, Rules
@@ -30,6 +30,8 @@ __all__ = ["Late", "LateLabel", "Served", "key_of", "microseconds"]
 LIKELY = np.float32(0.9)
 """A correction counts p up to here, so that it weighs no more than ten records."""
 ONE = np.float32(1)
+FEW = 8
+"""Records that are learned one by one, since the kernels' calls for one are kept."""
 MOST = 2.0**62 / 1e6
 """Seconds that still fit into 64 bits in microseconds, with room for windows."""
 
@@ -63,6 +65,9 @@ class Served(Protocol):
 
     def nothing(self) -> Block:
         """Return a block of no records."""
+
+    def lend(self) -> Block | None:
+        """Return the laid block that single records are filled into; None while there is none."""
 
     def lay(self, block: Block) -> Block:
         """Return a block of hashed features with room for all that is made of them."""
@@ -235,12 +240,67 @@ class Late:
         """Take the steps gathered so far; keep the record wanted, which is not done with."""
         if not self._op:
             return
+        if self._op == [PREDICT]:
+            self._predict_one(wanted)
+        elif self._numbers or len(self._late) > FEW or not self._learn_one_by_one():
+            self._quantum(wanted)
+        self._clear()
+
+    def _predict_one(self, wanted: int | None) -> None:
+        """Take a single step, which predicts."""
+        assert self._block_of is not None  # noqa: S101 - narrows a type
+        block = self._block_of(self._start, self._start + 1)
+        if block.time is None:
+            block.time = np.full(1, np.nan)
+        block = self._learner.lay(block)
+        kept = self._kept(block)
+        self._learner.take(block, PREDICT_ONE)
+        self._score(block, PREDICT_ONE, kept)
+        self._keep(block, kept, wanted)
+        self._answers.append(block.p.copy())
+        self._start += 1
+
+    def _learn_one_by_one(self) -> bool:
+        """Learn a few records served before; tell whether the block of one has been made yet."""
+        block = self._learner.lend()
+        if block is None:
+            return False
+        kept = self._kept(block)
+        for done, lesson in enumerate(self._lessons):
+            if not self.store.refill(lesson.number, block, kept):
+                del self._late[:done], self._lessons[:done], self._op[:done], self._row[:done]
+                self._row = [-1 - place for place in range(len(self._late))]
+                self._quantum(None)
+                return True
+            block.label[0] = lesson.label
+            if lesson.correction:
+                block.weight[0] /= ONE - min(block.p[0, 0], LIKELY)
+            elif not lesson.label:
+                block.weight[0] /= np.float32(self.attribution.rules.negatives.share)
+            self._learner.take(block, LEARN_ONE)
+            if not lesson.correction:
+                self._score(block, LEARN_ONE, kept)
+        self.store.release(self.attribution.first)
+        return True
+
+    def _kept(self, block: Block) -> dict[str, NDArray[Any]]:
+        """Return all arrays with a row a record that are kept, those of the board among them."""
+        kept = self._learner.kept(block)
+        kept["baselines"] = np.full((block.n, len(BASELINES)), 0.5, np.float32)
+        return kept
+
+    def _score(self, block: Block, tape: Tape, kept: dict[str, NDArray[Any]]) -> None:
+        board: Scoreboard | None = self._learner.scoreboard
+        if board is not None:
+            board.update(block, tape, block.p, kept["baselines"])
+
+    def _quantum(self, wanted: int | None) -> None:
+        """Take the steps as one quantum."""
         fresh, late = len(self._numbers), np.array(self._late, np.int64)
         op, row = np.array(self._op, np.uint8), np.array(self._row, np.int32)
         row[row < 0] = fresh - 1 - row[row < 0]
         block = self._learner.lay(self._joined(fresh, late))
-        kept = self._learner.kept(block)
-        kept["baselines"] = np.full((block.n, len(BASELINES)), 0.5, np.float32)
+        kept = self._kept(block)
         if len(late):
             self.store.fill(late, fresh, block, kept)
         learned = row[op == LEARN]
@@ -255,14 +315,11 @@ class Late:
         self._learner.take(block, Tape(op, row))
         scored = np.ones(len(op), np.bool_)
         scored[op == LEARN] = ~corrects
-        board: Scoreboard | None = self._learner.scoreboard
-        if board is not None:
-            board.update(block, Tape(op[scored], row[scored]), block.p, kept["baselines"])
+        self._score(block, Tape(op[scored], row[scored]), kept)
         self._keep(block, kept, wanted)
         if fresh:
             self._answers.append(block.p[:fresh].copy())
         self._start += fresh
-        self._clear()
 
     def _joined(self, fresh: int, late: NDArray[np.int64]) -> Block:
         """Return the rows that are predicted, and behind them room for those served before."""

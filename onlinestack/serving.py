@@ -96,6 +96,14 @@ class Serving(Estimator):
         """Return a block of no records."""
         return self._encoding().nothing()
 
+    def lend(self) -> Block | None:
+        """Return the laid block that single records are filled into; None while there is none."""
+        block = self._encoding().lend()
+        if block is None:
+            return None
+        block.time = np.full(1, np.nan)
+        return self.lay(block)
+
     def lay(self, block: Block) -> Block:
         """Return a block of hashed features with room for all that is made of them."""
         raise NotImplementedError
@@ -141,8 +149,8 @@ class Serving(Estimator):
             )
         with self._gate:
             late.pass_to(now)
+            late.flush()
             if not encoder.knows(x):
-                late.flush()
                 before = encoder.number_names()
                 self._meet(x)
                 late.widen(before, encoder.number_names())

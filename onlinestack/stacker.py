@@ -413,6 +413,10 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         block.records = objects([]) if self._started().records else None
         return block
 
+    def lend(self) -> Block | None:
+        """Return the laid block that single records are filled into; None while there is none."""
+        return None if self._started().records else super().lend()
+
     def lay(self, block: Block) -> Block:
         """Return a block of hashed features with room for all that is made of them."""
         return self._started().layout.lay(block)

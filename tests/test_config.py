@@ -94,7 +94,10 @@ def test_the_environment_may_name_the_file(toml):
         ("[[stacker]]\nname = 'a'\nkind = 'trees'", "kind='trees' of stacker a is unknown"),
         ("[[stacker]]\nreads = 's'", "stacker 1 has no name"),
         ("[stack]\nhalf_lives = [1, 'x']", "stack.half_lives in .* must be a list of numbers"),
-        ("[stack]\nwindow = 1", r"unknown key 'window' in \[stack\] of .*, did you mean 'window_"),
+        (
+            "[stack]\nwindow_row = 1",
+            r"unknown key 'window_row' in \[stack\] of .*, did you mean 'window_",
+        ),
         ("[learner]\nl1 = 0.1", "learner.l1 in .* linear preset: add --preset linear, or give it"),
         ("[learner]\noaa = 3", "learner.oaa in .* belongs to the linear preset: add .* linear$"),
         ("preset = 'linear'\n[stack]\nprior = 1", "stack.prior in .* not to linear: leave one"),

@@ -247,10 +247,11 @@ class Watch:
         seen = {name: array[row].tobytes() for name, array in self.model.kept(block).items()}
         start = int(block.start[row, 0])
         features = slice(start, int(block.stop[row, 0]))
-        seen["index"], seen["value"] = block.index[features].tobytes(), b""
+        seen["index"] = block.index[features].tobytes()
         seen["value"] = block.value[features].tobytes()
-        seen["opens"] = (block.opens[row] - start).tobytes()
-        seen["closes"] = (block.closes[row] - start).tobytes()
+        if block.opens.shape[1]:
+            seen["opens"] = (block.opens[row] - start).tobytes()
+            seen["closes"] = (block.closes[row] - start).tobytes()
         return seen
 
 

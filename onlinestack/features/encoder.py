@@ -766,6 +766,14 @@ class Encoder:
         self._seen = values
         return True
 
+    def lend(self) -> Block | None:
+        """Return the block that records are filled into one by one, for others to fill it.
+
+        None while there is none.
+        """
+        self._odd.append(None)  # so that it is filled anew for whatever comes next
+        return self._one
+
     def nothing(self) -> Block:
         """Return a block of no records, with as many columns as others have now."""
         none = np.empty((0, 1), np.int64)

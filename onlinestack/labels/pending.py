@@ -143,6 +143,8 @@ class Pending:
         for name, values in columns.items():
             self._column(name, values.shape[1:], values.dtype)[at] = values[rows]
         for name, values in zip(EXTENTS, (block.opens, block.closes), strict=True):
+            if not values.shape[1]:
+                continue
             column = self._column(name, values.shape[1:], np.dtype(np.uint32))
             column[at] = values[rows] - start[:, None]
         end = self._end + int(count.sum())
@@ -192,11 +194,35 @@ class Pending:
         for name, target in columns.items():
             target[rows] = self._columns[name][at]
         for name, target in zip(EXTENTS, (block.opens, block.closes), strict=True):
-            target[rows] = self._columns[name][at] + block.start[rows, :1]
+            if target.shape[1]:
+                target[rows] = self._columns[name][at] + block.start[rows, :1]
 
-    def of(self, name: str, number: int) -> Any:
-        """Return what a column holds of one record."""
-        return self._columns[name][number % self.size]
+    def refill(self, number: int, block: Block, columns: Mapping[str, NDArray[Any]]) -> bool:
+        """Write a record over the only one of a block; tell whether its fields lie there alike.
+
+        Parameters
+        ----------
+        number
+            The record.
+        block
+            Takes its features.
+        columns
+            The arrays to write to, by the names they were put in under.
+        """
+        at, start, stop = number % self.size, int(block.start[0, 0]), int(block.stop[0, 0])
+        if self._count[at] != stop - start:
+            return False
+        for name, extents in zip(EXTENTS, (block.opens, block.closes), strict=True):
+            if extents.shape[1] and not (self._columns[name][at] + start == extents[0]).all():
+                return False
+        first = int(self._begin[at]) % max(1, len(self._index))
+        behind = first + stop - start
+        if behind > len(self._index):
+            return False
+        block.index[start:stop] = self._index[first:behind]
+        for name, target in columns.items():
+            target[0] = self._columns[name][at]
+        return True
 
     def release(self, first: int) -> None:
         """Let go of the records before one."""

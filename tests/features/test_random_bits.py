@@ -248,7 +248,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_late_labels_learn_on_the_bits_served() -> None:
-    """A row learned in a later block, with its table, is learned as if it lay in the first."""
+    """A row learned in a later block, with table and bits, is learned as if it lay in the first."""
     table, label, weight = log(100)
     label = np.nan_to_num(label)
     results = []
@@ -265,6 +265,8 @@ def test_late_labels_learn_on_the_bits_served() -> None:
         served = []
         for start, stop in zip(cuts, cuts[1:], strict=False):
             block = block_of(*rest)
+            if served:
+                block.bits = served[0]
             for part in (bits, member):
                 part.run(block, Tape(op[start:stop], row[start:stop].astype(np.int32)))
             served.append(block.bits.copy())
