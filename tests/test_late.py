@@ -589,3 +589,35 @@ def test_some_of_the_non_clicks_are_enough(log: Path) -> None:
 def test_a_thinned_stack_weighs_in_full_what_stands_for_others() -> None:
     model = OnlineStacker(**SMALL, negatives=0.25)
     assert model.recipe().largest_weight == 4
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("text", [False, True])
+def test_law_2_single_records_are_a_batch(log: Path, kind: str, text: bool) -> None:
+    """With a value a field they take the way of single records, with a text they can not."""
+    made, options = LEARNERS[kind]
+    roles = ROLES if text else {**ROLES, "text": (), "ignore": ("delay", "tags")}
+    (batch,) = open_source(log, **roles)
+    schema = open_source(log, **roles).schema
+    part = batch.rows(0, 900)
+    times = part.time.tolist()
+    events = [e for e in clicks(pa.parquet.read_table(log)) if e[0] * 1e6 < times[-1]]
+    labels = [
+        LateLabel(int(np.searchsorted(times, t * 1e6)), id, True, round(t * 1e6))
+        for t, id in events
+    ]
+    settings = {"window": 150.0, "correct_late": 100.0, "negatives": 0.5, "learn_at": "click"}
+    whole, single = made(**options, **settings), made(**options, **settings)
+    for model in (whole, single):
+        model.start(schema)
+    p = whole.follow(part, labels)
+    q, at = [], 0
+    for i, (x, _, w) in enumerate(records(part, schema.fields)):
+        while at < len(labels) and labels[at].before <= i:
+            single.label(labels[at].id, time=labels[at].time / 1e6)
+            at += 1
+        q.append(single.predict_proba_one(x, id=f"r{i}", time=times[i] / 1e6, w=w)[True])
+    assert p.tobytes() == np.array(q, np.float32).tobytes()
+    assert fingerprint(whole) == fingerprint(single)
+    counts = single.attributed()
+    assert min(counts[key] for key in ("thinned", "corrected", "late", "pending")) > 5
