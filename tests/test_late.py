@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "stackers": (
         {"name": "s", "reads": "s", "constant": False},
         {"name": "fs", "reads": "s", "interactions": ("fs",), "constant": False},
+        {"name": "newton", "kind": "newton"},
     ),
     "bits": 12,
     "train_first": 300,
