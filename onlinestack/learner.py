@@ -763,7 +763,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         return known
 
     def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
-        p: NDArray[np.float32] = np.asarray(self._one(x, None, 1.0, PREDICT_ONE))
+        p: NDArray[np.float32] = np.array(self._one(x, None, 1.0, PREDICT_ONE))
         return p
 
     def _shares(self, p: NDArray[np.float32]) -> dict[Any, NDArray[np.float64]]:

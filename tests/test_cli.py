@@ -147,8 +147,8 @@ def test_help_names_every_option():
         assert "Examples" in result.stdout
         for row in SETTINGS.values():
             left_out = command == "predict" and (
-                row.table in ("learner", "stack")
-                or row.key in ("resume", "save", "save_every", "preset")
+                row.table in ("learner", "stack", "labels")
+                or row.key in ("label_time", "resume", "save", "save_every", "preset")
             )
             for option in re.findall(r"--?[a-z][\w-]*", " ".join(row.options)):
                 found = re.search(rf"(?<![\w-]){option}(?![\w-])", result.stdout)

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from onlinestack import LinearLearner, load, open_source, save
-from onlinestack.block import PREDICT
+from onlinestack.block import PREDICT_ONE
 from onlinestack.engine import Engine, needs_of
 from onlinestack.io.records import records
 from onlinestack.progressive import progressive_validate
@@ -204,7 +204,7 @@ def test_law_2_learn_one_is_a_block_of_one(few: Path, settings: str) -> None:
             elif two.aim == "regression":
                 q.append(two.predict_one(x))
             else:
-                q.append(two._one(x, None, 1.0, [PREDICT]))
+                q.append(two._one(x, None, 1.0, PREDICT_ONE).copy())
             if y is not None and two.classes is not None:
                 if two.classes.code(y, learn=True) is None:
                     q.pop()
