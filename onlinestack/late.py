@@ -390,6 +390,7 @@ def microseconds(time: float | datetime) -> int:
 
     Examples
     --------
+    >>> from datetime import timezone
     >>> microseconds(1.5), microseconds(datetime(1970, 1, 2, tzinfo=timezone.utc))
     (1500000, 86400000000)
     """

@@ -68,7 +68,7 @@ class Pending:
     >>> store.put(numbers, np.array([0, 1]), block, {"weight": block.weight})
     >>> index, count = store.features(numbers[::-1])
     >>> index.tolist(), count.tolist(), store.bytes_each
-    ([7, 3, 5], [1, 2], 49)
+    ([7, 3, 5], [1, 2], 39)
     """
 
     def __init__(self, room: int) -> None:

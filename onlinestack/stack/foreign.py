@@ -38,7 +38,7 @@ class RiverMember:
     >>> block.records = np.array([{"a": 1}, {"a": 1}, {"a": 0}])
     >>> member = RiverMember(LogisticRegression(), "river")
     >>> member.run(block, immediate_tape(block.label))
-    >>> member.raw[:2].round(2).tolist()
+    >>> [round(float(score), 2) for score in member.raw[:2]]
     [0.0, 0.01]
     """
 
