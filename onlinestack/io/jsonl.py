@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from onlinestack.io.reader import Bad, Job, Stretch, show
 from onlinestack.io.schema import Kind, list_names
 from onlinestack.io.values import canonical
 
-__all__ = ["JsonReader"]
+__all__ = ["JsonReader", "kinds_of", "read_object", "values_array"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,17 +55,7 @@ class JsonReader:
             looked_at.append(chunk)
             records += _read(chunk)[1]
         self._chunks.give_back(looked_at)
-        seen: dict[str, Kind | None] = dict.fromkeys(columns or ())
-        for record in records[:wanted]:
-            for name, value in record.items():
-                if columns is not None and name not in seen:
-                    continue
-                kind = _kind(value)
-                before = seen.get(name)
-                if kind is not None and before is not None and kind != before:
-                    kind = "category" if "text" not in (kind, before) else "text"
-                seen[name] = kind or before
-        return {name: kind or "category" for name, kind in seen.items()}
+        return kinds_of(records[:wanted], columns)
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every key."""
@@ -90,7 +80,7 @@ class JsonReader:
     def _decode(self, chunk: Chunk, done: int, names: Sequence[str | None]) -> Stretch:
         read, records, bad = _read(chunk)
         columns = [
-            None if name is None else _column([record.get(name) for record in records])
+            None if name is None else values_array([record.get(name) for record in records])
             for name in names
         ]
         if not self._warned:
@@ -128,28 +118,72 @@ def _read(chunk: Chunk) -> tuple[int, list[dict[str, Any]], list[Bad]]:
         if not line or line.isspace():
             continue
         try:
-            record = _parse(line)
-            if isinstance(record, dict):
-                records.append(_flat(record))
-            else:
-                bad.append(Bad(read, "no JSON object", show(line)))
+            records.append(read_object(line))
         except ValueError as error:
-            bad.append(Bad(read, f"no JSON: {error}", show(line)))
-        except RecursionError:
-            bad.append(Bad(read, "nested too deeply", show(line)))
+            bad.append(Bad(read, str(error), show(line)))
         read += 1
     return read, records, bad
 
 
+def read_object(line: bytes) -> dict[str, Any]:
+    """Return one JSON object, what is nested in it flattened.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are none; the text says why, in a few words.
+
+    Examples
+    --------
+    >>> read_object(b'{"user": {"age": 3}}')
+    {'user.age': 3}
+    """
+    try:
+        record = _parse(line)
+        if not isinstance(record, dict):
+            raise ValueError("no JSON object")
+        return _flat(record)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def kinds_of(
+    records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> dict[str, Kind]:
+    """Return the kind of every key, as the values met speak for it.
+
+    Parameters
+    ----------
+    records
+        Flat objects.
+    columns
+        The keys to look at; all by default.
+    """
+    seen: dict[str, Kind | None] = dict.fromkeys(columns or ())
+    for record in records:
+        for name, value in record.items():
+            if columns is not None and name not in seen:
+                continue
+            kind = _kind(value)
+            before = seen.get(name)
+            if kind is not None and before is not None and kind != before:
+                kind = "category" if "text" not in (kind, before) else "text"
+            seen[name] = kind or before
+    return {name: kind or "category" for name, kind in seen.items()}
+
+
 def _parse(line: bytes) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        if b"NaN" not in line and b"Infinity" not in line:
-            raise
-        record = json.loads(line)  # takes them for numbers, as Python writes them
-        json.dumps(record, ensure_ascii=False).encode()  # but halves of characters for text
-        return record
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            if b"NaN" not in line and b"Infinity" not in line:
+                raise
+            record = json.loads(line)  # takes them for numbers, as Python writes them
+            json.dumps(record, ensure_ascii=False).encode()  # but halves of characters for text
+            return record
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from None
 
 
 def _flat(record: dict[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -177,7 +211,7 @@ def _kind(value: Any) -> Kind | None:
     )
 
 
-def _column(values: list[Any]) -> pa.Array:
+def values_array(values: list[Any]) -> pa.Array:
     """Return values as numbers if all of them are, as lists if any is one, else as text."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds == {str}:
