@@ -9,6 +9,7 @@ blocks the source delivers.
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from onlinestack.block import LEARN_ONE, PREDICT_AND_LEARN_ONE, Block, Tape, immediate_tape
 from onlinestack.flow import Flow, Quantum
 
-__all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "needs_of"]
+__all__ = ["QUANTUM", "Changing", "Engine", "Part", "State", "copied", "needs_of"]
 
 QUANTUM = 4096
 """Most records a quantum holds."""
@@ -294,12 +295,17 @@ class Engine:
 
     def state(self) -> State:
         """Return the state of every part, arrays under ``part/array``."""
-        arrays: dict[str, NDArray[Any]] = {}
-        meta: dict[str, Any] = {"learned": self.learned, "parts": {}}
-        for name, part in self.parts.items():
-            own, meta["parts"][name] = part.state()
-            arrays.update({f"{name}/{key}": array for key, array in own.items()})
-        return arrays, meta
+        return _joined(self.learned, {name: part.state() for name, part in self.parts.items()})
+
+    def capture(self) -> Callable[[], State]:
+        """Return what gives the state of this moment later, in any thread.
+
+        A part may have a ``capture`` of its own, which copies what `state` is made of where that
+        is quicker than making it.
+        """
+        learned = self.learned
+        later = {name: _capture(part) for name, part in self.parts.items()}
+        return lambda: _joined(learned, {name: state() for name, state in later.items()})
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned, part by part.
@@ -320,3 +326,23 @@ class Engine:
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
             part.restore(own, meta["parts"][name])
+
+
+def copied(state: State) -> State:
+    """Return a state that shares nothing with what it was taken of."""
+    arrays, meta = state
+    return {name: array.copy() for name, array in arrays.items()}, copy.deepcopy(meta)
+
+
+def _capture(part: Any) -> Callable[[], State]:
+    if hasattr(part, "capture"):
+        own: Callable[[], State] = part.capture()
+        return own
+    state = copied(part.state())
+    return lambda: state
+
+
+def _joined(learned: int, states: Mapping[str, State]) -> State:
+    """Return the states of parts as one."""
+    arrays = {f"{name}/{key}": a for name, (own, _) in states.items() for key, a in own.items()}
+    return arrays, {"learned": learned, "parts": {name: meta for name, (_, meta) in states.items()}}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.engine import Engine, State
+from onlinestack.engine import Engine, State, copied
 from onlinestack.metrics import Scoreboard
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import Classes
@@ -106,14 +106,21 @@ class Estimator:
 
     def state(self) -> State:
         """Return everything needed to go on as if never stopped, as arrays and JSON."""
-        arrays, meta = self._running().state()
-        arrays = {f"engine/{name}": array for name, array in arrays.items()}
-        meta = {
-            "kind": type(self).__name__,
-            "params": self.params,
-            "schema": self._schema,
-            "engine": meta,
-        }
+        return _joined(self._running().state(), self._beside())
+
+    def capture(self) -> Callable[[], State]:
+        """Return what gives the state of this moment later, in any thread.
+
+        Copying what the state is made of takes a moment; making it, and saving it, may then go on
+        beside the next records.
+        """
+        engine, beside = self._running().capture(), copied(self._beside())
+        return lambda: _joined(engine(), beside)
+
+    def _beside(self) -> State:
+        """Return what a state holds beside the parts."""
+        arrays: dict[str, NDArray[Any]] = {}
+        meta: dict[str, Any] = {"kind": type(self).__name__, "params": self.params, "schema": self._schema}
         if self.classes is not None:
             meta["classes"] = self.classes.state()
         if self.scoreboard is not None:
@@ -133,3 +140,9 @@ class Estimator:
             self.classes.restore(meta["classes"])
         if self.scoreboard is not None:
             self.scoreboard.restore(of("scoreboard"), meta["scoreboard"])
+
+
+def _joined(engine: State, beside: State) -> State:
+    """Return the state of a learner: its parts, and what stands beside them."""
+    arrays = {f"engine/{name}": array for name, array in engine[0].items()}
+    return arrays | beside[0], beside[1] | {"engine": engine[1]}

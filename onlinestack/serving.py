@@ -447,9 +447,8 @@ class Serving(Estimator):
 
     # Snapshots.
 
-    def state(self) -> State:
-        """Return everything needed to go on as if never stopped, as arrays and JSON."""
-        arrays, meta = super().state()
+    def _beside(self) -> State:
+        arrays, meta = super()._beside()
         meta["unclicked"] = self._unclicked
         if self._late is not None:
             own, meta["late"] = self._late.attribution.state()

@@ -525,9 +525,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         """Return what became of each training since the last call, oldest first."""
         return self._started().events()
 
-    def state(self) -> State:
-        """Return everything needed to go on as if never stopped, as arrays and JSON."""
-        arrays, meta = super().state()
+    def _beside(self) -> State:
+        arrays, meta = super()._beside()
         # The entries themselves, since those of the preset may be others one day.
         members, stackers = self._entries()
         meta["params"] = {**meta["params"], "members": members, "stackers": stackers}

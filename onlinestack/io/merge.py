@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple
 
 from onlinestack.io.broker import Partition
@@ -94,11 +95,11 @@ class Merge:
     >>> for offset, time in enumerate((10, 30)):
     ...     merge.put(a, offset, time, "a")
     >>> merge.put(b, 0, 20, "b")
-    >>> [item.time for item in merge.release()]
+    >>> [item.time for item in merge.release(9)]
     [10, 20]
     >>> round = merge.pass_over({b})
     >>> merge.begin(round)
-    >>> [item.time for item in merge.release()]
+    >>> [item.time for item in merge.release(9)]
     [30]
     """
 
@@ -165,28 +166,36 @@ class Merge:
         log = self._logs[partition]
         log.fetched = max(log.fetched, offset)
 
-    def release(self) -> list[Item]:
-        """Return the messages whose turn has come, in order."""
+    def release(self, most: int) -> list[Item]:
+        """Return the messages whose turn has come, in order; no more than so many."""
         bound, self.rounded = self.bound, False
-        logs = self._logs.items()
-        open_ = [log for p, log in logs if bound is None or log.fetched < bound[p]]
-        limit = min((log.frontier for log in open_), default=None)
+        late = [log for p, log in self._logs.items() if bound is None or log.fetched < bound[p]]
+        limit = min((log.frontier for log in late), default=None)
+        ends = [None if bound is None else bound[partition] for partition in self.partitions]
+
+        def ready(log: _Log) -> bool:
+            if not log.waiting:
+                return False
+            first, end = log.waiting[0], ends[log.number]
+            return (end is None or first.offset < end) and (limit is None or first[:2] <= limit)
+
+        logs = list(self._logs.values())
+        heads = [log.waiting[0][:2] for log in logs if ready(log)]
+        heapify(heads)
         items: list[Item] = []
-        for partition, log in logs:
-            waiting = log.waiting
-            while (
-                waiting
-                and (bound is None or waiting[0].offset < bound[partition])
-                and (limit is None or waiting[0][:2] <= limit)
-            ):
-                items.append(waiting.popleft())
-                log.time, _, last, _ = items[-1]
-                log.place = last + 1
-        if bound is not None and not open_:
-            for partition, log in logs:
+        while heads and len(items) < most:
+            log = logs[heads[0][1]]
+            item = log.waiting.popleft()
+            items.append(item)
+            log.time, log.place = item.time, item.offset + 1
+            if ready(log):
+                heapreplace(heads, log.waiting[0][:2])
+            else:
+                heappop(heads)
+        if bound is not None and not late and not heads:
+            for partition, log in self._logs.items():
                 log.place = max(log.place, bound[partition])
             _, self.rounded = self._bounds.popleft()
-        items.sort(key=lambda item: item[:3])
         return items
 
     def pass_over(self, quiet: Collection[Partition]) -> Round | None:

@@ -7,7 +7,7 @@ what later predictions need.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -232,6 +232,11 @@ class ClassMember(LinearMember):
             self.score,
             self.chosen,
         )
+
+    def _still(self) -> Self:
+        still = super()._still()
+        still._met = self._met.copy()
+        return still
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state as arrays and JSON."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -378,6 +379,7 @@ class LinearMember:
         if constant_weight:
             at = (CONSTANT * reads.spread & int(rule.mask)) * width
             self.weights[at] = constant_weight
+        self._copy: NDArray[np.float32] | None = None
         self.shared = np.zeros(SHARED)
         self.shared[[LOW, HIGH, CLOCK, KAPPA]] = low, high, initial_t, 1.0
         self.norms = np.zeros((reads.spread, 3))
@@ -473,6 +475,22 @@ class LinearMember:
             "norms": self.norms,
         }
         return arrays, {"seen": sorted(self._seen)}
+
+    def capture(self) -> Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]]:
+        """Copy the whole table into memory that is kept for it; the state may be made later.
+
+        It must have been made before the next capture.
+        """
+        return self._still().state
+
+    def _still(self) -> Self:
+        """Return a member that stays as this one is now, until it is asked for again."""
+        if self._copy is None:
+            self._copy = np.empty_like(self.weights)
+        np.copyto(self._copy, self.weights)
+        still = copy.copy(self)
+        still.weights, still.shared, still.norms = self._copy, self.shared.copy(), self.norms.copy()
+        return still
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
         """Take back a state that `state` returned."""

@@ -121,6 +121,17 @@ class Expert:
             block.scores,
         )
 
+    def capture(self) -> Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]]:
+        """Return what gives the state of this moment later, in any thread."""
+        still = copy.copy(self)
+        still._totals = self._totals.copy()
+        if hasattr(self.part, "capture"):
+            still.part = SimpleNamespace(state=self.part.capture())
+        else:
+            state = copy.deepcopy(self.part.state())
+            still.part = SimpleNamespace(state=lambda: state)
+        return still.state
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the state of the part and of the running click rate."""
         arrays, meta = self.part.state()

@@ -1,0 +1,109 @@
+"""The figures that a run tells of a learner: how it stands now, and over the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from onlinestack.estimator import Board
+from onlinestack.models import Learner
+from onlinestack.task_metrics import ClassBoard
+
+__all__ = ["Report", "checkpoint_figures", "summary_figures"]
+
+FIGURES = {
+    "click": ("log_loss", "auc", "accuracy", "normalized_entropy", "calibration", "click_rate"),
+    "regression": ("mae", "rmse", "label_mean"),
+    "multiclass": ("log_loss", "accuracy", "normalized_entropy"),
+}
+"""What is reported of an expert for each task; rate and mean are the records', not its own."""
+SINCE = {
+    "click": ("log_loss", "auc", "click_rate"),
+    "regression": ("mae", "rmse", "label_mean"),
+    "multiclass": ("log_loss", "accuracy"),
+}
+"""What is also reported since the last checkpoint."""
+
+
+class Report(Protocol):
+    """Where a run says how it goes."""
+
+    def tick(self, run: Any) -> None:
+        """Hear that some more records were read; called often."""
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures at a doubling count of records."""
+
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Tell what became of a training."""
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures of the whole run."""
+
+    def note(self, text: str) -> None:
+        """Say one line to the user."""
+
+    def end(self) -> None:
+        """Hear that the run is over, in whatever way."""
+
+
+def checkpoint_figures(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
+    """Return the figures so far, and since the board's last mark.
+
+    Parameters
+    ----------
+    learner
+        What learns.
+    board
+        Its scores.
+    generations
+        Trainings of trees taken into service so far.
+    """
+    name, task = board.names[0], learner.aim
+    whole: Mapping[str, Any] = board.whole(name)
+    since: Mapping[str, Any] = board.since(name)
+    return {
+        **{key: whole[key] for key in FIGURES[task]},
+        **{f"{key}_since": since[key] for key in SINCE[task]},
+        **_league(learner, board, generations),
+    }
+
+
+def _league(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
+    """Return how the experts stand, where there are several."""
+    weights = learner.weights()
+    if len(weights) == 1:
+        return {}
+    since = {name: board.since(name)["log_loss"] for name in weights}  # type: ignore[typeddict-item]
+    known = {name: loss for name, loss in since.items() if loss is not None}
+    best = min(known, key=known.__getitem__, default=None)
+    return {"generations": generations, "best": best, "weights": weights}
+
+
+def summary_figures(learner: Learner, board: Board) -> dict[str, Any]:
+    """Return the figures of the final prediction over the whole run, and of every expert."""
+    figures = FIGURES[learner.aim]
+    experts: dict[str, dict[str, Any]] = {}
+    weights = learner.weights()
+    for name, kind in zip(board.names, board.kinds, strict=True):
+        whole: Mapping[str, Any] = board.whole(name)
+        experts[name] = {"kind": kind, **{key: whole[key] for key in figures}}
+        experts[name]["weight"] = weights.get(name)
+    final = experts[board.names[0]]
+    if board.names[0] not in weights:
+        # The mixture is none of the experts it weighs.
+        del experts[board.names[0]]
+    return {
+        "final": board.names[0],
+        **{key: final[key] for key in figures},
+        **_classes(learner, board),
+        "experts": experts,
+    }
+
+
+def _classes(learner: Learner, board: Board) -> dict[str, Any]:
+    """Return the share of each class in the records learned or scored, where there are some."""
+    classes = learner.classes
+    if classes is None or not isinstance(board, ClassBoard):
+        return {}
+    return {"classes": {str(n): s for n, s in zip(classes.names, board.shares(), strict=False)}}
