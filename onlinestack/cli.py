@@ -35,6 +35,7 @@ PANELS = {
     "source": "Records",
     "schema": "Records",
     "labels": "Labels that come later",
+    "consume": "Broker",
     "": "Learner",
     "learner": "Linear learner (--preset linear)",
     "stack": "Learner",
@@ -103,7 +104,8 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         metavar="SOURCE",
         show_default=False,
     )
-    yield _keyword("paths", Annotated[list[str] | None, source])
+    if "source" not in leave:
+        yield _keyword("paths", Annotated[list[str] | None, source])
     config = typer.Option(
         "--config",
         help="TOML file with any of these settings.",
@@ -130,7 +132,10 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
 
 
 def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
-    """Register a command that takes all settings but those of some tables or keys."""
+    """Register a command that takes all settings but those of some tables or keys.
+
+    A key that is a table's name, too, is left out alone as ``table.key``.
+    """
 
     def register(verb: Callable[[Config], int]) -> Callable[[Config], int]:
         @functools.wraps(verb)
@@ -141,7 +146,8 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
             *(
                 _parameter(row)
                 for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(_table(row)))
-                if row.options and row.table not in leave and row.key not in leave
+                if row.options
+                and not {row.table, row.key, f"{row.table}.{row.key}"}.intersection(leave)
             ),
             *_extra(leave),
         ]
@@ -173,7 +179,7 @@ def _onlinestack(
     pass
 
 
-@_command()
+@_command("consume")
 def learn(config: Config) -> int:
     """Predict, score and learn every record of the sources.
 
@@ -188,7 +194,10 @@ def learn(config: Config) -> int:
     return _run(config, learning=True)
 
 
-@_command("learner", "stack", "labels", "label_time", "resume", "save", "save_every", "preset")
+@_command(
+    *("consume", "learner", "stack", "labels", "label_time"),
+    *("resume", "save", "save_every", "preset"),
+)
 def predict(config: Config) -> int:
     """Predict every record of the sources with a model, without learning.
 
@@ -205,7 +214,7 @@ def predict(config: Config) -> int:
     return _run(config, learning=False)
 
 
-@_command()
+@_command("consume")
 def config(config: Config) -> int:
     """Print the configuration these options make, as TOML that reruns the run.
 
@@ -222,6 +231,30 @@ def config(config: Config) -> int:
     with _logging(config, _report(config)):
         typer.echo(describe(config), nl=False)
     return 0
+
+
+# What is about files, or about a run that ends with its source.
+@_command(
+    *("source", "labels.labels", "label_time", "load", "resume", "save", "save_every"),
+    *("predictions", "max_bad_rows", "limit"),
+)
+def consume(config: Config) -> int:
+    """Predict records from a broker, learn them when their labels come, and go on after any end.
+
+    Where there are snapshots, it goes on from the newest.
+
+    [bold]Examples[/bold]
+
+    onlinestack consume --brokers localhost:9092 --topic shown --labels-topic clicks --id id
+    --time time --window 30m --snapshot state --predictions-topic predictions
+    """
+    from onlinestack.spare import uncollected
+
+    with uncollected():
+        from onlinestack.consuming import open_consumer
+    report = _report(config)
+    with _logging(config, report):
+        return open_consumer(config, report).run(drain=config["drain"])
 
 
 @app.command(

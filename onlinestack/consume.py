@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from onlinestack.figures import Report, checkpoint_figures, summary_figures
+from onlinestack import kernel
+from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
 from onlinestack.io.batch import Batch, Reject
 from onlinestack.io.broker import Broker, BrokerError, Outbox, Partition, open_broker
 from onlinestack.io.decoder import Decoder, Entry, Label
@@ -67,6 +68,7 @@ OURS = (
     "rejected",
     "generations",
     "refused",
+    "labels",
     "rejected_labels",
 )
 
@@ -330,6 +332,11 @@ class Consumer:
         self._resumed_at = self.counts["read"]
 
     def _start(self, schema: Schema) -> None:
+        # One of the modules that each learner compiles speaks for the others.
+        if not kernel.compiled_before(
+            "mixture" if isinstance(self.model, OnlineStacker) else "learner"
+        ):
+            self._report.note("compiling for this machine, once: takes up to a minute")
         self.model.start(schema)
         self.model.warm()
 
@@ -452,6 +459,7 @@ class Consumer:
         else:
             labels, bad = self._labels(items, batch)
             p = self.model.follow(batch, labels)
+            counts["labels"] += len(labels) + len(bad)
             counts["rejected_labels"] += len(bad)
             batch.rejects = sorted([*batch.rejects, *bad])
             counts["rejected"] -= len(bad)
@@ -607,20 +615,24 @@ class Consumer:
     # Telling.
 
     def accounts(self) -> dict[str, int]:
-        """Return what became of all records and labels, over all runs of these snapshots.
+        """Return what became of all records, over all runs of these snapshots.
 
         Returns
         -------
-        ``read`` = ``learned`` + ``predicted_only`` + ``pending`` + ``rejected``: the records. Of
-        labels: ``rejected_labels``, and those that `OnlineStacker.attributed` counts.
+        ``read`` = ``learned`` + ``predicted_only`` + ``pending`` + ``rejected``.
         """
-        counts = {name: self.counts[name] for name in OURS[:4]}
-        if self.topics.labels_topic is None or self._schema is None:
-            return counts | {"pending": 0}
-        late = self.model.attributed()
-        counts |= {name: late[name] for name in ("learned", "predicted_only", "pending")}
-        labels = {name: late[name] for name in ("unknown", "repeated", "late", "corrected")}
-        return counts | labels | {"rejected_labels": self.counts["rejected_labels"]}
+        counts = {name: self.counts[name] for name in OURS[:4]} | {"pending": 0}
+        if self._schema is not None and self.topics.labels_topic is not None:
+            late = self.model.attributed()
+            counts |= {name: late[name] for name in ("learned", "predicted_only", "pending")}
+        return counts
+
+    def _labels_told(self) -> dict[str, Any]:
+        if self.topics.labels_topic is None:
+            return {}
+        return late_figures(
+            self.model.attributed(), self.counts["labels"], self.counts["rejected_labels"]
+        )
 
     def _checkpoint(self) -> None:
         board = self.model.scoreboard
@@ -637,6 +649,7 @@ class Consumer:
         return {
             **summary_figures(self.model, board),
             **self.accounts(),
+            **self._labels_told(),
             **self._speed(),
             "out_of_order": 0,
             "generations": self.counts["generations"],

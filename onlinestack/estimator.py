@@ -120,7 +120,11 @@ class Estimator:
     def _beside(self) -> State:
         """Return what a state holds beside the parts."""
         arrays: dict[str, NDArray[Any]] = {}
-        meta: dict[str, Any] = {"kind": type(self).__name__, "params": self.params, "schema": self._schema}
+        meta: dict[str, Any] = {
+            "kind": type(self).__name__,
+            "params": self.params,
+            "schema": self._schema,
+        }
         if self.classes is not None:
             meta["classes"] = self.classes.state()
         if self.scoreboard is not None:

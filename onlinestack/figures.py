@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from onlinestack.estimator import Board
-from onlinestack.models import Learner
 from onlinestack.task_metrics import ClassBoard
 
-__all__ = ["Report", "checkpoint_figures", "summary_figures"]
+if TYPE_CHECKING:
+    from onlinestack.models import Learner
+
+__all__ = ["Report", "checkpoint_figures", "late_figures", "summary_figures"]
 
 FIGURES = {
     "click": ("log_loss", "auc", "accuracy", "normalized_entropy", "calibration", "click_rate"),
@@ -107,3 +109,21 @@ def _classes(learner: Learner, board: Board) -> dict[str, Any]:
     if classes is None or not isinstance(board, ClassBoard):
         return {}
     return {"classes": {str(n): s for n, s in zip(classes.names, board.shares(), strict=False)}}
+
+
+def late_figures(tally: Mapping[str, int], read: int, rejected: int) -> dict[str, Any]:
+    """Return what became of labels that came later.
+
+    Parameters
+    ----------
+    tally
+        What the learner's ``attributed`` returns.
+    read, rejected
+        Labels read, and of these such that could not be used.
+    """
+    of_records = ("duplicates", "evicted", "unnamed", "thinned")
+    keys = (*of_records, "unknown", "repeated", "late", "corrected")
+    return {
+        "labels": {"read": read, "rejected": rejected, **{key: tally[key] for key in keys}},
+        "pending_bytes_each": tally["bytes_each"],
+    }

@@ -23,7 +23,14 @@ from onlinestack.tasks import TARGETS, task_of
 if TYPE_CHECKING:
     from onlinestack.stacker import OnlineStacker
 
-__all__ = ["check_outputs", "describe", "new_learner", "open_labels", "open_records"]
+__all__ = [
+    "check_outputs",
+    "describe",
+    "new_learner",
+    "open_labels",
+    "open_records",
+    "unstarted_learner",
+]
 
 
 def describe(config: Config) -> str:
@@ -172,23 +179,26 @@ def _can_save(path: str) -> None:
 
 def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker:
     """Return a started learner with the settings of a configuration."""
-    params, labels = config.table("learner"), config.table("labels")
-    del labels["labels"]
+    learner = unstarted_learner(config)
     try:
-        learner: LinearLearner | OnlineStacker
-        if config["preset"] == "stack":
-            params = {key: params[key] for key in sorted(SHARED)} | config.table("stack")
-            params["half_lives"] = tuple(params["half_lives"])
-            params["combiners"] = tuple(params["combiners"] or ()) or None
-            params |= {f"{key}s": tuple(config[key]) for key in ("member", "stacker")}
-            # Its parts take a while to import.
-            from onlinestack.stacker import OnlineStacker
-
-            learner = OnlineStacker(**params, **labels)
-        else:
-            params["interactions"] = tuple(params["interactions"] or ()) or None
-            learner = LinearLearner(**params, **labels)
         learner.start(schema)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return learner
+
+
+def unstarted_learner(config: Config) -> LinearLearner | OnlineStacker:
+    """Return a learner with the settings of a configuration."""
+    params, labels = config.table("learner"), config.table("labels")
+    del labels["labels"]
+    if config["preset"] == "stack":
+        params = {key: params[key] for key in sorted(SHARED)} | config.table("stack")
+        params["half_lives"] = tuple(params["half_lives"])
+        params["combiners"] = tuple(params["combiners"] or ()) or None
+        params |= {f"{key}s": tuple(config[key]) for key in ("member", "stacker")}
+        # Its parts take a while to import.
+        from onlinestack.stacker import OnlineStacker
+
+        return OnlineStacker(**params, **labels)
+    params["interactions"] = tuple(params["interactions"] or ()) or None
+    return LinearLearner(**params, **labels)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from onlinestack import kernel, snapshot
 from onlinestack.block import Block, immediate_tape
 from onlinestack.config import Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles, named
+from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
@@ -37,24 +38,11 @@ from onlinestack.saved import (
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
 from onlinestack.spare import give_back
-from onlinestack.task_metrics import ClassBoard
 
-__all__ = ["BadRowsError", "Report", "Run"]
+__all__ = ["BadRowsError", "Run"]
 
 log = logging.getLogger(__name__)
 
-FIGURES = {
-    "click": ("log_loss", "auc", "accuracy", "normalized_entropy", "calibration", "click_rate"),
-    "regression": ("mae", "rmse", "label_mean"),
-    "multiclass": ("log_loss", "accuracy", "normalized_entropy"),
-}
-"""What is reported of an expert for each task; rate and mean are the records', not its own."""
-SINCE = {
-    "click": ("log_loss", "auc", "click_rate"),
-    "regression": ("mae", "rmse", "label_mean"),
-    "multiclass": ("log_loss", "accuracy"),
-}
-"""What is also reported since the last checkpoint."""
 TIDY = 1 << 18
 """Records between two times that unused memory is given back."""
 SHOWN = 3
@@ -63,28 +51,6 @@ SHOWN = 3
 
 class BadRowsError(ValueError):
     """More records were rejected than the run allows."""
-
-
-class Report(Protocol):
-    """Where a run says how it goes."""
-
-    def tick(self, run: Run) -> None:
-        """Hear that some more records were read; called often."""
-
-    def checkpoint(self, scores: Mapping[str, Any]) -> None:
-        """Tell the figures at a doubling count of records."""
-
-    def generation(self, event: Mapping[str, Any]) -> None:
-        """Tell what became of a training."""
-
-    def summary(self, scores: Mapping[str, Any]) -> None:
-        """Tell the figures of the whole run."""
-
-    def note(self, text: str) -> None:
-        """Say one line to the user."""
-
-    def end(self) -> None:
-        """Hear that the run is over, in whatever way."""
 
 
 class Run:
@@ -444,61 +410,25 @@ class Run:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the figures so far, and since the last checkpoint."""
-        name, task = self._board.names[0], self.learner.aim
-        whole: Mapping[str, Any] = self._board.whole(name)
-        since: Mapping[str, Any] = self._board.since(name)
         return {
             "records": self.read,
             **self._counts(),
-            **{key: whole[key] for key in FIGURES[task]},
-            **{f"{key}_since": since[key] for key in SINCE[task]},
-            **self._league(),
+            **checkpoint_figures(self.learner, self._board, self.generations),
             **self._speed(),
         }
 
-    def _league(self) -> dict[str, Any]:
-        """Return how the experts stand, where there are several."""
-        weights, board = self.learner.weights(), self._board
-        if len(weights) == 1:
-            return {}
-        since = {name: board.since(name)["log_loss"] for name in weights}  # type: ignore[typeddict-item]
-        known = {name: loss for name, loss in since.items() if loss is not None}
-        best = min(known, key=known.__getitem__, default=None)
-        return {"generations": self.generations, "best": best, "weights": weights}
-
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""
-        board, figures = self._board, FIGURES[self.learner.aim]
-        experts: dict[str, dict[str, Any]] = {}
-        weights = self.learner.weights()
-        for name, kind in zip(board.names, board.kinds, strict=True):
-            whole: Mapping[str, Any] = board.whole(name)
-            experts[name] = {"kind": kind, **{key: whole[key] for key in figures}}
-            experts[name]["weight"] = weights.get(name)
-        final = experts[board.names[0]]
-        if board.names[0] not in weights:
-            # The mixture is none of the experts it weighs.
-            del experts[board.names[0]]
         return {
-            "final": board.names[0],
             "read": self.read,
             **self._counts(),
             **self._late(),
             "out_of_order": self.out_of_order,
-            **{key: final[key] for key in figures},
-            **self._classes(),
             **self._speed(),
             "generations": self.generations,
             "refused": self.refused,
-            "experts": experts,
+            **summary_figures(self.learner, self._board),
         }
-
-    def _classes(self) -> dict[str, Any]:
-        """Return the share of each class in the records learned or scored, where there are some."""
-        board, classes = self._board, self.learner.classes
-        if classes is None or not isinstance(board, ClassBoard):
-            return {}
-        return {"classes": {str(n): s for n, s in zip(classes.names, board.shares(), strict=False)}}
 
     def _counts(self) -> dict[str, int]:
         return {
@@ -512,24 +442,9 @@ class Run:
         """Return what became of labels that came later, where they did."""
         if self._feed is None:
             return {}
-        keys = (
-            "duplicates",
-            "evicted",
-            "unnamed",
-            "thinned",
-            "unknown",
-            "repeated",
-            "late",
-            "corrected",
-        )
         return {
             "carried": self.carried,
-            "labels": {
-                "read": self._feed.read,
-                "rejected": self.labels_rejected,
-                **{key: self._tally[key] for key in keys},
-            },
-            "pending_bytes_each": self._tally["bytes_each"],
+            **late_figures(self._tally, self._feed.read, self.labels_rejected),
         }
 
     def _speed(self) -> dict[str, float]:

@@ -180,8 +180,6 @@ class Decoder:
             batch.time = times
         else:
             batch.time = np.where(batch.time == NOT_A_TIME, times, batch.time)
-        if self._late:
-            batch = self._named(batch)
         batch.rejects = [
             reject._replace(
                 row=reject.row + first,
@@ -193,13 +191,6 @@ class Decoder:
         batch.row = batch.row + first
         batch.begin = batch.position["row"] = first
         return batch
-
-    def _named(self, batch: Batch) -> Batch:
-        """Return a batch whose records all have ids; those without one are rejected."""
-        assert batch.id is not None  # noqa: S101 - late labels come by id
-        missing = np.asarray(batch.id.fill_null("") == "")
-        reasons = dict.fromkeys(np.flatnonzero(missing).tolist(), "no id, so no label finds it")
-        return batch.coded(batch.label, reasons) if reasons else batch
 
     def labels(self, entries: Sequence[Entry]) -> list[Label]:
         """Return the labels of messages, in order; those that cannot be used with a reason."""
