@@ -62,7 +62,7 @@ class Tansu:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Any]:
-        """Give a function that writes (topic, partition, milliseconds, value), delivered at last."""
+        """Give a function that writes (topic, partition, milliseconds, value)."""
         from confluent_kafka import Producer
 
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 20})
@@ -130,6 +130,7 @@ class Valkey:
         self.process.wait()
 
     def client(self) -> Any:
+        """Return a connection."""
         import redis
 
         return redis.Redis(port=self.port)
@@ -157,7 +158,7 @@ def click_log(
     draw = random.Random(seed)
     now, coming = 1_700_000_000_000, list[tuple[int, str]]()
     for i in range(records):
-        now += draw.randrange(int(STEP * 1000))
+        now += draw.randrange(1, int(STEP * 1000))
         while coming and coming[-1][0] <= now:
             then, id = coming.pop()
             yield "click", then, {"id": id, "time": then}

@@ -56,6 +56,7 @@ class Sign:
         self.path = Path(path)
 
     def tick(self, run: Any) -> None:
+        """Leave the sign."""
         self.path.touch()
 
     def __getattr__(self, name: str) -> Any:
@@ -64,8 +65,10 @@ class Sign:
 
 def consumed(order: Mapping[str, Any]) -> int:
     """Run a consumer as an order says, in this process."""
-    from onlinestack import LinearLearner, OnlineStacker
+    from onlinestack import LinearLearner, OnlineStacker, consume
     from onlinestack.consume import Consumer, Topics
+
+    consume.PIECE = order.get("piece", consume.PIECE)
 
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in order["settings"].items()}
     kind = OnlineStacker if order["preset"] == "stack" else LinearLearner
@@ -110,7 +113,7 @@ def disturb(order: Mapping[str, Any], kills: int, longest: float, seed: int) -> 
     dead = torn = 0
     while dead < kills and not done.exists():
         sign.unlink(missing_ok=True)
-        process = life(order)
+        process = life(order | {"piece": draw.choice((100, 777, 4096))})
         # Most of a life is its start, so that now and then one ends there; else work counts.
         while process.poll() is None and not sign.exists() and draw.random() > 0.0005:
             time.sleep(0.005)

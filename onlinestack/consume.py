@@ -446,7 +446,20 @@ class Consumer:
     # Learning.
 
     def _learn(self, items: list[Item]) -> None:
-        """Predict and learn messages whose turn has come."""
+        """Predict and learn messages whose turn has come, and tell the figures as counts double."""
+        first, read = 0, self.counts["read"]
+        for behind, item in enumerate(items, 1):
+            border = 1 << read.bit_length()
+            read += item.content.holds if self._is_record(item) else 0
+            if read >= border:
+                self._piece(items[first:behind])
+                self._checkpoint()
+                first = behind
+        if first < len(items):
+            self._piece(items[first:])
+
+    def _piece(self, items: list[Item]) -> None:
+        """Predict and learn messages."""
         assert self._schema is not None  # noqa: S101 - known by now
         counts, before = self.counts, self.counts["read"]
         records: list[Entry] = [item.content for item in items if self._is_record(item)]
@@ -473,8 +486,6 @@ class Consumer:
             self._report.generation(event)
         if self._outbox is not None:
             self._send(records, batch, p)
-        if counts["read"].bit_length() > before.bit_length():
-            self._checkpoint()
         if counts["read"] // TIDY > before // TIDY:
             give_back()
         self._report.tick(self)

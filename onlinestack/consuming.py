@@ -37,6 +37,11 @@ def open_consumer(config: Config, report: Report) -> Consumer:
                 raise ConfigError(
                     f"--{key.replace('_', '-')} is for labels that come later: add --labels-topic"
                 )
+    elif not config["window"] and not config["label"]:
+        raise ConfigError(
+            "who was not clicked is known when the window of the record ends: give --window TIME, "
+            "or name the column of the labels in --label"
+        )
     schema = config.table("schema")
     topics = Topics(
         config["brokers"],

@@ -69,14 +69,7 @@ class Snapshots:
         self._keep = max(1, keep)
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = FileIO(self.folder / "lock", "a")
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise sentence(
-                OSError(error.errno, "another process goes on from it"),
-                f"the snapshots in {os.fspath(folder)!r} cannot be used",
-            ) from None
+            self._lock = _locked(self.folder / "lock")
         except OSError as error:
             raise sentence(error, f"{os.fspath(folder)!r} cannot hold snapshots") from None
         self._journal: FileIO | None = None
@@ -198,6 +191,18 @@ class Snapshots:
         if self._journal is not None:
             self._journal.close()
         self._lock.close()
+
+
+def _locked(path: Path) -> FileIO:
+    """Open a file for this process alone."""
+    file = FileIO(path, "a")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise OSError(error.errno, "another process uses it") from None
+    return file
 
 
 def _lines(path: Path) -> list[bytes]:

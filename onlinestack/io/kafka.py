@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -164,11 +165,18 @@ class KafkaBroker:
             self._troubled(error)
 
     def _check(self) -> None:
-        """Look for partitions that are shorter than they were: not every broker says so."""
+        """Look for partitions that are shorter than they were, for not every broker says so.
+
+        And look whether trouble is over: where there are no messages, nothing else tells.
+        """
         now = time.monotonic()
         if now < self._checked + 1:
             return
         self._checked = now
+        if self.trouble:
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(timeout=0.5)
+                self.trouble = ""
         for partition, place in self._places.items():
             if partition not in self.ends:
                 _, high = self._marks(partition)
