@@ -30,7 +30,8 @@ import orjson
 from onlinestack import kernel
 from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
 from onlinestack.io.batch import Batch, Reject
-from onlinestack.io.broker import Broker, BrokerError, Outbox, Partition, open_broker
+from onlinestack.io.broker import Broker, BrokerError, Outbox, Partition
+from onlinestack.io.brokers import open_broker
 from onlinestack.io.decoder import Decoder, Entry, Label
 from onlinestack.io.merge import Item, Merge, Round
 from onlinestack.io.messages import open_codec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -447,13 +447,20 @@ class Serving(Estimator):
 
     # Snapshots.
 
+    def state(self) -> State:
+        """Return everything needed to go on as if never stopped, as arrays and JSON."""
+        late = None if self._late is None else self._late.attribution.state
+        return _with_late(super().state(), late)
+
+    def capture(self) -> Callable[[], State]:
+        """Return what gives the state of this moment later, in any thread."""
+        rest = super().capture()
+        late = None if self._late is None else self._late.attribution.capture()
+        return lambda: _with_late(rest(), late)
+
     def _beside(self) -> State:
         arrays, meta = super()._beside()
-        meta["unclicked"] = self._unclicked
-        if self._late is not None:
-            own, meta["late"] = self._late.attribution.state()
-            arrays.update({f"late/{name}": array for name, array in own.items()})
-        return arrays, meta
+        return arrays, meta | {"unclicked": self._unclicked}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned; the learner must be started for the same schema."""
@@ -462,3 +469,12 @@ class Serving(Estimator):
         if "late" in meta:
             own = {k.removeprefix("late/"): a for k, a in arrays.items() if k[:5] == "late/"}
             self._waiting().attribution.restore(own, meta["late"])
+
+
+def _with_late(state: State, late: Callable[[], State] | None) -> State:
+    """Return a state together with that of the pending records."""
+    if late is None:
+        return state
+    arrays, meta = state
+    own, told = late()
+    return arrays | {f"late/{name}": array for name, array in own.items()}, meta | {"late": told}

@@ -22,7 +22,8 @@ import pytest
 
 from onlinestack import LinearLearner, OnlineStacker, snapshot
 from onlinestack.consume import Consumer, Topics
-from onlinestack.io.broker import BrokerError, open_broker
+from onlinestack.io.broker import BrokerError
+from onlinestack.io.brokers import open_broker
 from onlinestack.snapshot import SnapshotError
 
 ROOT = Path(__file__).parents[1]

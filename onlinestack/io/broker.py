@@ -8,10 +8,10 @@ no account of what was read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["Broker", "BrokerError", "Message", "Outbox", "Partition", "open_broker"]
+__all__ = ["Broker", "BrokerError", "Message", "Outbox", "Partition"]
 
 
 class BrokerError(OSError):
@@ -127,47 +127,3 @@ class Outbox(Protocol):
 
     def close(self) -> None:
         """Leave; what was not delivered is dropped."""
-
-
-def open_broker(
-    brokers: str,
-    *,
-    group: str,
-    options: Sequence[str] = (),
-    predictions: str | None = None,
-) -> tuple[Broker, Outbox | None]:
-    """Connect to a broker.
-
-    Parameters
-    ----------
-    brokers
-        ``host:port`` of one or more Kafka brokers with commas between, or a ``redis://`` address.
-    group
-        Name under which others see where the consumer stands.
-    options
-        Further settings of the Kafka client, ``name=value``.
-    predictions
-        Topic to write to; None for none.
-
-    Raises
-    ------
-    BrokerError
-        When the broker's library is not installed or takes no such settings.
-    """
-    connect: Callable[..., tuple[Broker, Outbox | None]]
-    kind = "redis" if brokers.partition("://")[0] in ("redis", "rediss", "unix") else "kafka"
-    try:
-        if kind == "redis":
-            from onlinestack.io import redis
-
-            connect = redis.connect
-        else:
-            from onlinestack.io import kafka
-
-            connect = kafka.connect
-    except ModuleNotFoundError as error:
-        raise BrokerError(
-            f"{brokers!r} needs the package {error.name!r}, which is not installed; install "
-            f"onlinestack[{kind}]"
-        ) from None
-    return connect(brokers, group=group, options=options, predictions=predictions)

@@ -23,9 +23,10 @@ References
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -339,6 +340,13 @@ class Attribution:
         for name, ids in (("id", self._ids), ("left id", self._left)):
             arrays[name], arrays[f"{name} length"] = packed(ids)
         return arrays, meta | {"now": self.now, "next": self._next, "counts": dict(self.counts)}
+
+    def capture(self) -> Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]]:
+        """Return what gives the state of this moment later, in any thread."""
+        still = copy.copy(self)
+        still.store, still.counts = self.store.still(), dict(self.counts)
+        still._ids, still._left = self._ids.copy(), self._left.copy()
+        return still.state
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""

@@ -10,6 +10,7 @@ in a ring of their own in the same order.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -276,6 +277,14 @@ class Pending:
         self._index = longer
 
     # Snapshots.
+
+    def still(self) -> Pending:
+        """Return a store that stays as this one is now; its arrays are plain copies."""
+        still = copy.copy(self)
+        for name in ("due", "label", "state", "_begin", "_count", "_index"):
+            setattr(still, name, getattr(self, name).copy())
+        still._columns = {name: column.copy() for name, column in self._columns.items()}
+        return still
 
     def save(self, first: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the records from ``first`` on as arrays and JSON.
