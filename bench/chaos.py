@@ -63,7 +63,7 @@ class Sign:
         return lambda *heard: None
 
 
-def consumed(order: Mapping[str, Any]) -> int:
+def consumed(order: Mapping[str, Any], report: Any) -> int:
     """Run a consumer as an order says, in this process."""
     from onlinestack import LinearLearner, OnlineStacker, consume
     from onlinestack.consume import Consumer, Topics
@@ -86,7 +86,7 @@ def consumed(order: Mapping[str, Any]) -> int:
         order["folder"],
         every=order["every"],
         rejects=f"{order['folder']}.rejects",
-        report=Sign(f"{order['folder']}.sign"),
+        report=report,
     )
     code = consumer.run(drain=True)
     Path(f"{order['folder']}.done").write_text(json.dumps(consumer.accounts()))
@@ -222,7 +222,8 @@ def main() -> None:
         from onlinestack.spare import absent
 
         with absent("pandas", "scipy.linalg"):  # as the command does: lives begin sooner
-            sys.exit(consumed(json.loads(given.child)))
+            order = json.loads(given.child)
+            sys.exit(consumed(order, Sign(f"{order['folder']}.sign")))
     figures = compare(
         given.records,
         given.kills,

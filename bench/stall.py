@@ -27,7 +27,7 @@ def record(draw: np.random.Generator) -> dict[str, Any]:
 
 def measured(model: Any, records: int, pending: int, rounds: int) -> dict[str, Any]:
     draw = np.random.default_rng(1)
-    for i in range(records):
+    for _ in range(records):
         model.learn_one(record(draw), bool(draw.random() < 0.3))
     for i in range(pending):
         model.predict_proba_one(record(draw), id=f"record-{i}", time=float(i))
