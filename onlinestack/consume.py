@@ -171,7 +171,7 @@ class Consumer:
     OSError
         By `run`: a file cannot be written.
     ValueError
-        When topics, roles and model do not go together.
+        When topics, roles and model do not go together, or the model can not be saved.
 
     Examples
     --------
@@ -199,6 +199,7 @@ class Consumer:
             raise ValueError(f"the loop learns clicks, the model {model.aim}; leave that out")
         if topics.labels_topic == topics.topic:
             raise ValueError("records and labels are in one topic; give each its own")
+        model.check_saving()
         self.model = model
         self.topics = topics
         self.counts = dict.fromkeys(OURS, 0)

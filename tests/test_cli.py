@@ -157,6 +157,21 @@ def test_help_names_every_option():
                 assert bool(found) != left_out, (command, option)
 
 
+def test_help_of_consume_names_its_options_and_no_other_command_does():
+    shown = {name: call(name, "--help").stdout for name in ("consume", "learn", "predict")}
+    for row in SETTINGS.values():
+        files = row.table == "source" or row.key in (
+            *("labels", "label_time", "load", "resume", "save", "save_every"),
+            *("predictions", "max_bad_rows", "limit"),
+        )
+        for option in re.findall(r"--[a-z][\w-]*", " ".join(row.options)):
+            found = {n for n, text in shown.items() if re.search(rf"{option}(?![\w-])", text)}
+            if option != "--format":  # each has its own
+                assert ("consume" in found) != files, option
+                assert row.table != "consume" or found == {"consume"}, option
+    assert "avro" in shown["consume"] and "avro" not in shown["learn"]
+
+
 def test_nothing_heavy_is_loaded_for_help():
     program = (
         "import sys\nimport onlinestack.cli\n"

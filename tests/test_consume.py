@@ -425,6 +425,15 @@ def test_snapshots_of_something_else_are_refused(filled, calm, tmp_path):
         Consumer(LinearLearner(bits=12, window=120.0), swapped, str(folder)).run(drain=True)
 
 
+def test_what_can_not_be_saved_is_refused_before_it_starts(tmp_path):
+    from river.linear_model import LogisticRegression
+
+    members = ({"name": "f"}, {"name": "own", "model": LogisticRegression()})
+    with pytest.raises(ValueError, match="own"):
+        Consumer(OnlineStacker(members=members), topics("nowhere"), str(tmp_path / "state"))
+    assert not (tmp_path / "state").exists()
+
+
 # Snapshots beside the stream.
 
 
