@@ -29,11 +29,12 @@ import orjson
 
 from onlinestack import kernel
 from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
+from onlinestack.intake import Intake
 from onlinestack.io.batch import Batch, Reject
 from onlinestack.io.broker import Broker, BrokerError, Outbox, Partition
 from onlinestack.io.brokers import open_broker
 from onlinestack.io.decoder import Decoder, Entry, Label
-from onlinestack.io.merge import Item, Merge, Round
+from onlinestack.io.merge import Item
 from onlinestack.io.messages import open_codec
 from onlinestack.io.reader import show
 from onlinestack.io.schema import Schema
@@ -54,8 +55,6 @@ PIECE = 4096
 """Most messages between two looks at signals, snapshots and the broker."""
 SAMPLE = 1000
 """Records that the kinds of columns are inferred from."""
-FULL, LOW = 20_000, 5_000
-"""Messages of one log that wait for their turn, at which no more and again more are fetched."""
 WAIT = 0.05
 """Seconds to wait for messages at once."""
 PATIENCE = 10.0
@@ -221,8 +220,6 @@ class Consumer:
         )
         self._schema: Schema | None = None
         self._held: list[Item] = []
-        self._quiet: dict[Partition, float] = {}
-        self._full: set[Partition] = set()
         self._pending: tuple[int, Callable[[], Any], int, dict[Partition, int]] | None = None
         self._writing: Future[None] | None = None
         self._written: dict[Partition, int] = {}
@@ -277,17 +274,17 @@ class Consumer:
         self._open_things.callback(self._broker.close)
         if self._outbox is not None:
             self._open_things.callback(self._outbox.close)
-        self._records = self._broker.partitions(topics.topic)
-        partitions = list(self._records)
+        records, labels = self._broker.partitions(topics.topic), list[Partition]()
         if topics.labels_topic is not None:
-            partitions += self._broker.partitions(topics.labels_topic)
+            labels = self._broker.partitions(topics.labels_topic)
         own = meta["consumer"] if meta is not None and "consumer" in meta else {}
         if meta is not None:
-            self._resume(number, arrays, meta, own, partitions)
-        rounds = [self._round(note, partitions) for note in [*own.get("rounds", ()), *notes]]
-        self._merge = Merge(partitions, own.get("places"), rounds)
-        self._first = self._merge.state()
-        self._broker.assign(self._merge.fetched)
+            self._resume(number, arrays, meta, own, [*records, *labels])
+        notes = [*own.get("rounds", ()), *notes]
+        self._intake = Intake(
+            self._broker, self._decoder, records, labels, topics.idle, own.get("places"), notes
+        )
+        self._first = self._intake.state()
         if self._rejects_to is not None:
             self._rejects = RejectSink(self._rejects_to, resume=own.get("rejects"))
             self._open_things.callback(self._rejects.close)
@@ -345,73 +342,21 @@ class Consumer:
     def _names(self) -> list[str | None]:
         return [self.topics.topic, self.topics.labels_topic]
 
-    def _round(self, note: Any, partitions: Sequence[Partition]) -> Round:
-        begin, end = ({p: places.get(str(p), 0) for p in partitions} for places in note)
-        return Round(begin, end)
-
     # Reading, in order.
 
     def _step(self) -> bool:
         """Do a piece of work; tell whether there was some."""
-        items = self._merge.release(PIECE)
-        if items or self._merge.rounded:
+        items = self._intake.release(PIECE)
+        if items or self._intake.rounded:
             self._take(items)
-        elif self._pass_over():
+        elif self._intake.pass_over(self._snapshots.note):
             return True
-        self._fetch(0.0 if items else min(WAIT, self.topics.idle or WAIT))
+        self._intake.fetch(0.0 if items else min(WAIT, self.topics.idle or WAIT))
         self._tend()
         return bool(items)
 
-    def _fetch(self, wait: float) -> None:
-        """Take in what the broker has, up to what fits."""
-        messages = self._broker.fetch(wait)
-        by_topic = {
-            name: [m for m in messages if m.partition.topic == name] for name in self._names()
-        }
-        for some in by_topic.values():
-            if some:
-                entries, times = self._decoder.read(some)
-                for entry, at in zip(entries, times, strict=True):
-                    message = entry.message
-                    self._merge.put(message.partition, message.offset, at, entry)
-        now, bound = time.monotonic(), self._merge.bound
-        for partition, end in self._broker.ends.items():
-            self._merge.reach(partition, end)
-            self._quiet.setdefault(partition, now)
-            if bound is not None and end < bound[partition]:
-                raise BrokerError(
-                    f"{partition} ends at {self._broker.place(end)}, but it was read up to "
-                    f"{self._broker.place(bound[partition])} before: it is not the log that it "
-                    "was; give that one back, or start anew with another snapshot folder"
-                )
-        for partition in self._quiet.keys() - self._broker.ends.keys():
-            del self._quiet[partition]
-        if self._broker.trouble:
-            # Who knows what there is to read.
-            self._quiet.clear()
-        waiting = self._merge.waiting
-        full = {p for p, n in waiting.items() if n >= (LOW if p in self._full else FULL)}
-        if full != self._full:
-            self._broker.hold(full)
-            self._full = full
-
-    def _passed(self) -> set[Partition]:
-        """Return the logs that were read to their end and have been quiet long enough."""
-        before = time.monotonic() - self.topics.idle
-        return {partition for partition, since in self._quiet.items() if since <= before}
-
-    def _pass_over(self) -> bool:
-        """Begin a round without the logs that are quiet, if that lets something go."""
-        round = self._merge.pass_over(self._passed())
-        if round is None:
-            return False
-        self._snapshots.note([{str(p): o for p, o in places.items()} for places in round])
-        self._merge.begin(round)
-        return True
-
     def _drained(self) -> bool:
-        waiting = any(self._merge.waiting.values()) or self._merge.bound is not None
-        if waiting or len(self._passed()) < len(self._merge.partitions):
+        if not self._intake.drained():
             return False
         if self._held:
             self._settle_schema()
@@ -424,13 +369,18 @@ class Consumer:
                 self._learn(items)
             return
         self._held += items
-        some = [item for item in self._held if self._is_record(item) and not item.content.reason]
-        if len(some) >= SAMPLE or (some and self._merge.rounded):
+        some = self._legible()
+        if len(some) >= SAMPLE or (some and self._intake.rounded):
             self._settle_schema()
+
+    def _legible(self) -> list[Entry]:
+        """Return the messages held back whose records could be read."""
+        records = (item.content for item in self._held if self._intake.is_record(item))
+        return [entry for entry in records if not entry.reason]
 
     def _settle_schema(self) -> None:
         """Fix the kinds of columns, for good, and learn what was held back until now."""
-        some = [i.content for i in self._held if self._is_record(i) and not i.content.reason]
+        some = self._legible()
         if not some:
             return
         self._schema = self._decoder.schema(some[:SAMPLE])
@@ -442,9 +392,6 @@ class Consumer:
         for first in range(0, len(held), PIECE):
             self._learn(held[first : first + PIECE])
 
-    def _is_record(self, item: Item) -> bool:
-        return item.log < len(self._records)
-
     # Learning.
 
     def _learn(self, items: list[Item]) -> None:
@@ -452,7 +399,7 @@ class Consumer:
         first, read = 0, self.counts["read"]
         for behind, item in enumerate(items, 1):
             border = 1 << read.bit_length()
-            read += item.content.holds if self._is_record(item) else 0
+            read += item.content.holds if self._intake.is_record(item) else 0
             if read >= border:
                 self._piece(items[first:behind])
                 self._checkpoint()
@@ -464,7 +411,7 @@ class Consumer:
         """Predict and learn messages."""
         assert self._schema is not None  # noqa: S101 - known by now
         counts, before = self.counts, self.counts["read"]
-        records: list[Entry] = [item.content for item in items if self._is_record(item)]
+        records: list[Entry] = [item.content for item in items if self._intake.is_record(item)]
         batch = self._decoder.batch(records, self._schema, before)
         if self.topics.labels_topic is None:
             learned = self.model.learned
@@ -494,14 +441,14 @@ class Consumer:
 
     def _labels(self, items: list[Item], batch: Batch) -> tuple[list[LateLabel], list[Reject]]:
         """Return the labels among messages, each behind the records that came before it."""
-        messages = [item.content for item in items if not self._is_record(item)]
+        messages = [item.content for item in items if not self._intake.is_record(item)]
         found: dict[int, list[Label]] = {}
         for label in self._decoder.labels(messages):
             found.setdefault(id(label.entry), []).append(label)
         number, good, bad = self.counts["read"], list[LateLabel](), list[Reject]()
         for item in items:
             entry: Entry = item.content
-            if self._is_record(item):
+            if self._intake.is_record(item):
                 number += entry.holds
                 continue
             for label in found[id(entry)]:
@@ -565,9 +512,9 @@ class Consumer:
     def _capture(self) -> None:
         """Copy what a snapshot is made of."""
         begun = time.perf_counter()
-        content = self._content(self._merge.state())
+        content = self._content(self._intake.state())
         mark = 0 if self._outbox is None else self._outbox.mark()
-        self._pending = self.messages, content, mark, self._merge.places
+        self._pending = self.messages, content, mark, self._intake.places
         self._snapshots.turn(self.messages)
         self._saved, self._saved_at = self.messages, time.perf_counter()
         self.stalls.append(self._saved_at - begun)
@@ -587,10 +534,7 @@ class Consumer:
         own = {
             "topics": self._names(),
             "places": places,
-            "rounds": [
-                [{str(p): o for p, o in side.items()} for side in round]
-                for round in self._merge.rounds()
-            ],
+            "rounds": self._intake.rounds(),
             "counts": dict(self.counts),
             "rejects": None if self._rejects is None else self._rejects.position(),
         }

@@ -53,14 +53,13 @@ class Snapshots:
     Examples
     --------
     >>> import numpy as np, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> snapshots = Snapshots(folder.name)
-    >>> snapshots.turn(7)
-    >>> snapshots.save(7, lambda: ({"w": np.arange(3)}, {"read": 7})).result()
-    >>> snapshots.note({"seen": 8})
-    >>> snapshots.close()
-    >>> with Snapshots(folder.name) as snapshots:
-    ...     snapshots.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Snapshots(folder) as snapshots:
+    ...         snapshots.turn(7)
+    ...         snapshots.save(7, lambda: ({"w": np.arange(3)}, {"read": 7})).result()
+    ...         snapshots.note({"seen": 8})
+    ...     with Snapshots(folder) as snapshots:
+    ...         snapshots.load()
     (7, {'w': array([0, 1, 2])}, {'read': 7}, [{'seen': 8}])
     """
 

@@ -43,6 +43,7 @@ ORDER = [
     ["figures"],
     ["progressive"],
     ["vw"],
+    ["intake"],
     ["consume"],
     ["config"],
     ["saved", "feeds"],
