@@ -39,6 +39,7 @@ from onlinestack.io.messages import open_codec
 from onlinestack.io.reader import show
 from onlinestack.io.schema import Schema
 from onlinestack.io.sink import RejectSink
+from onlinestack.io.times import NOT_A_TIME, count_older
 from onlinestack.late import LateLabel
 from onlinestack.learner import LinearLearner
 from onlinestack.signals import Signals
@@ -70,6 +71,8 @@ OURS = (
     "refused",
     "labels",
     "rejected_labels",
+    "out_of_order",
+    "newest",
 )
 
 
@@ -201,7 +204,7 @@ class Consumer:
         model.check_saving()
         self.model = model
         self.topics = topics
-        self.counts = dict.fromkeys(OURS, 0)
+        self.counts = dict.fromkeys(OURS, 0) | {"newest": NOT_A_TIME}
         self.messages = 0
         self.stalls: list[float] = []
         self._folder, self._keep = snapshots, keep
@@ -428,6 +431,9 @@ class Consumer:
         counts["read"] += batch.read
         counts["rejected"] += len(batch.rejects)
         self.messages += len(items)
+        if batch.time is not None:
+            older, counts["newest"] = count_older(batch.time, counts["newest"])
+            counts["out_of_order"] += older
         if batch.rejects:
             self._reject(batch.rejects)
         for event in self.model.events():
@@ -518,6 +524,7 @@ class Consumer:
         self._snapshots.turn(self.messages)
         self._saved, self._saved_at = self.messages, time.perf_counter()
         self.stalls.append(self._saved_at - begun)
+        log.info("copied for snapshot %d in %.1f ms", self.messages, 1000 * self.stalls[-1])
         self._write()
 
     def _write(self) -> None:
@@ -608,7 +615,7 @@ class Consumer:
             **self.accounts(),
             **self._labels_told(),
             **self._speed(),
-            "out_of_order": 0,
+            "out_of_order": self.counts["out_of_order"],
             "generations": self.counts["generations"],
             "refused": self.counts["refused"],
             "snapshots": len(self.stalls),

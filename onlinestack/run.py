@@ -27,7 +27,7 @@ from onlinestack.figures import Report, checkpoint_figures, late_figures, summar
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
-from onlinestack.io.times import NOT_A_TIME
+from onlinestack.io.times import NOT_A_TIME, count_older
 from onlinestack.opening import check_outputs, new_learner, open_labels, open_records
 from onlinestack.saved import (
     kept_settings,
@@ -300,7 +300,8 @@ class Run:
         self.rejected += len(piece.rejects)
         self._place = _behind(batch.position, border - first)
         if piece.time is not None:
-            self._look_at_times(piece.time)
+            older, self._newest = count_older(piece.time, self._newest)
+            self.out_of_order += older
         if piece.rejects:
             self._reject(piece.rejects)
         if p is not None:
@@ -338,16 +339,6 @@ class Run:
             self.generations += event["accepted"]
             self.refused += not event["accepted"]
             self.report.generation(event)
-
-    def _look_at_times(self, time: NDArray[np.int64]) -> None:
-        """Count the records that are older than one before them."""
-        if not len(time):
-            return
-        newest = np.maximum.accumulate(time)
-        newest = np.maximum(np.concatenate([[self._newest], newest[:-1]]), self._newest)
-        known = time != NOT_A_TIME
-        self.out_of_order += int(np.count_nonzero(known & (time < newest)))
-        self._newest = max(int(time.max()), self._newest)
 
     def _reject(self, rejects: list[Any]) -> None:
         if self._rejects is not None:

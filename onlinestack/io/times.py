@@ -35,7 +35,7 @@ from onlinestack.spare import later
 
 pc = later("pyarrow.compute")
 
-__all__ = ["NOT_A_TIME", "decode_time"]
+__all__ = ["NOT_A_TIME", "count_older", "decode_time"]
 
 _EXACT = 2.0**53
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
@@ -47,6 +47,32 @@ _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)?$", re.ASCII)
 _ZONE_NAME = re.compile(r"(?i:\s*(?:z|utc|gmt))$")
 _HOURS = pa.array([str(hour) for hour in range(24)])
 _WEEKDAYS = pa.array([str(day) for day in range(1, 8)])
+
+
+def count_older(time: NDArray[np.int64], newest: int) -> tuple[int, int]:
+    """Count the records that are older than one before them.
+
+    Parameters
+    ----------
+    time
+        ``int64[n]``: their times, ``NOT_A_TIME`` where missing.
+    newest
+        The newest time before them.
+
+    Returns
+    -------
+    How many, and the newest time by now.
+
+    Examples
+    --------
+    >>> count_older(np.array([5, 3, NOT_A_TIME, 9, 8]), 4)
+    (2, 9)
+    """
+    if not len(time):
+        return 0, newest
+    before = np.maximum(np.concatenate([[newest], np.maximum.accumulate(time)[:-1]]), newest)
+    older = int(np.count_nonzero((time != NOT_A_TIME) & (time < before)))
+    return older, max(int(time.max()), newest)
 
 
 def decode_time(
