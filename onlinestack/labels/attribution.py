@@ -173,6 +173,8 @@ class Attribution:
         """Ids of the records from ``first`` on."""
         self._left: dict[str, bool] = {}
         """Ids of the last records before, and whether these were clicked."""
+        self._oldest: deque[str] = deque()
+        """The same ids, oldest first: to find the first key of a dict that lost many takes long."""
 
     @property
     def pending(self) -> int:
@@ -236,9 +238,10 @@ class Attribution:
         """Let go of the oldest record; only its id is remembered for a while."""
         id = self._ids.popleft()
         del self._numbers[id]
+        self._oldest.append(id)
         self._left[id] = bool(self.store.label[self.first % self.store.size] > 0)
         if len(self._left) > self.rules.room:
-            del self._left[next(iter(self._left))]
+            del self._left[self._oldest.popleft()]
         self.first += 1
         if self._next < self.first:
             self._next = self.first
@@ -358,6 +361,7 @@ class Attribution:
         self._ids = deque(ids)
         self._numbers = {id: self.first + i for i, id in enumerate(ids)}
         self._left = dict(zip(left, arrays["left"].tolist(), strict=True))
+        self._oldest = deque(left)
         self._look()
 
 
