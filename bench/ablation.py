@@ -5,9 +5,11 @@
 
 A stream is one small TOML file in ``streams/`` (``file``, ``task``, options of `open_source`). A
 cell is the mixture's progressive log-loss over one stream, with the default preset or without one
-of its members, stackers or groups, in a process of its own (`drive.py`). Cells are JSON files in
-``results/ablation/``; those that are there are used again, unless preset, stream or limit differ.
-The table goes between the markers of ``README.md``, from all cells of the streams chosen.
+of its members, stackers or groups. The preset runs in a process of its own (`drive.py`); so does
+what others lean on being gone, while all else is replayed from the margins that the members served
+(`replay.py`). Cells are JSON files in ``results/ablation/``, margins lie beside them in
+``margins/``; those that are there are used again, unless preset, stream or limit differ. The table
+goes between the markers of ``README.md``, from all cells of the streams chosen.
 """
 
 from __future__ import annotations
@@ -38,11 +40,14 @@ from benchtools import (
     write_table,
 )
 from drive import driven, preset_entries
+from replay import replay
 
 RULE = 0.05
 """Per cent that the mixture must be worse without a default member, over all streams."""
 BASE = "nothing"
 """What the default preset is without."""
+KEPT = ("records", "log_loss", "auc", "generations", "wall", "cpu", "parts", "training", "replayed")
+"""What a cell keeps of what a run or replay says."""
 Entries = dict[str, list[dict[str, Any]]]
 
 
@@ -117,6 +122,13 @@ def without(name: str, entries: Entries, gone: Sequence[str], *, blank: bool = F
     return Variant(name, left, blank, "; ".join(notes), tuple(shares))
 
 
+def can_replay(variant: Variant, base: Variant) -> bool:
+    """Tell whether the members left serve what they do in the preset, and stackers read no more."""
+    alone = all(set(letters(entry)) <= {"s"} for entry in variant.entries["stacker"])
+    same = all(entry in base.entries["member"] for entry in variant.entries["member"])
+    return alone and same and not variant.blank
+
+
 def _like(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return kind(one) == kind(other) and letters(one) == letters(other)
 
@@ -173,30 +185,51 @@ def known_cell(path: Path, key: str) -> dict[str, Any] | None:
     return cell if cell.get("key") == key else None
 
 
-def run_cells(
-    args: argparse.Namespace, streams: Mapping[str, Any], chosen: Sequence[Variant]
+def fill(
+    args: argparse.Namespace, name: str, stream: Mapping[str, Any], chosen: Sequence[Variant]
 ) -> None:
-    """Run what is not there yet, stream by stream."""
-    lacking = []
-    for name, stream in streams.items():
-        for variant in chosen:
-            order = order_of(stream, variant, args.limit)
-            path, key = cell_path(args.results, name, variant.name), key_of(order, stream)
-            if args.again or known_cell(path, key) is None:
-                lacking.append((name, variant.name, order, path, key))
-    say(f"{len(lacking)} of {len(streams) * len(chosen)} cells to run")
+    """Replay or run what is not there yet of a stream: the preset first, then without things."""
+    orders = {each.name: order_of(stream, each, args.limit) for each in chosen}
+    keys = {each: key_of(order, stream) for each, order in orders.items()}
+    paths = {each: cell_path(args.results, name, each) for each in orders}
+    margins = args.results / "margins" / f"{name}-{keys[BASE]}.npz"
+    base = chosen[0]
+    lacking = [v for v in chosen if args.again or not known_cell(paths[v.name], keys[v.name])]
+    again = [v for v in lacking if v != base and can_replay(v, base)]
+    if again and base not in lacking and not margins.exists():
+        lacking.insert(0, base)
+    say(f"{name}: {len(lacking)} of {len(chosen)} cells to make, {len(again)} of them replays")
+    for variant in lacking:
+        if variant in again:
+            answer = replayed(variant, base, known_cell(paths[BASE], keys[BASE]) or {}, margins)
+        else:
+            keep = {"keep": str(margins)} if variant == base else {}
+            answer = driven(orders[variant.name] | keep, environment_of())
+        cell = {"stream": name, "without": variant.name, "commit": commit()}
+        cell |= {key: answer[key] for key in KEPT if key in answer}
+        save(_rounded(cell | {"key": keys[variant.name]}), paths[variant.name])
+        say(f"{name} without {variant.name}: {answer['log_loss']:.5f}")
 
-    def run(job: tuple[str, str, dict[str, Any], Path, str]) -> None:
-        name, variant, order, path, key = job
-        answer = driven(order, environment_of())
-        kept = ("records", "log_loss", "auc", "generations", "wall", "cpu", "parts", "training")
-        cell = {"stream": name, "without": variant, "key": key, "commit": commit()}
-        save(cell | _rounded({each: answer[each] for each in kept}), path)
-        say(f"{name} without {variant}: {answer['log_loss']:.5f}, {answer['wall']:.0f} s")
 
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for _ in pool.map(run, lacking):
-            pass
+def replayed(
+    variant: Variant, base: Variant, cell: Mapping[str, Any], margins: Path
+) -> dict[str, Any]:
+    """Return a cell of members that served what they did in the preset's cell, as long as there.
+
+    Factorisation, which all its members share, takes in proportion to their number.
+    """
+    answer = replay(variant.entries, base.entries, margins)
+    parts = {name: cell["parts"][name] for name in answer["parts"]}
+    if "factorisation" in parts:
+        left, all_ = (
+            sum(kind(entry) == "factorisation" for entry in each.entries["member"])
+            for each in (variant, base)
+        )
+        parts["factorisation"] *= left / all_
+    names = {entry["name"] for entry in variant.entries["member"]}
+    training = {name: taken for name, taken in cell["training"].items() if name in names}
+    timed = {"records": cell["records"], "parts": parts, "training": training}
+    return {**answer, **timed, "replayed": True}
 
 
 def _rounded(value: Any) -> Any:
@@ -290,7 +323,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--streams", default="", metavar="NAME,NAME", help="default: all that the data has")
     add("--without", default="", metavar="NAME,NAME", help="default: everything, one by one")
     add("--limit", type=int, help="records of each stream; default: all")
-    add("--jobs", type=int, default=1, help="processes side by side; default: %(default)s")
+    add("--jobs", type=int, default=1, help="streams side by side; default: %(default)s")
     add("--again", action="store_true", help="run cells that are there, too")
     add("--list", action="store_true", help="say what can be left out, and run nothing")
     add("--descriptions", type=Path, default=STREAMS, help="folder of the streams' TOML files")
@@ -317,7 +350,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [v for v in every if v.name in wanted or v.name == BASE]
         wanted_streams = [text for text in args.streams.split(",") if text]
         streams = load_streams(args.descriptions, args.data, wanted_streams)
-        run_cells(args, streams, chosen)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for _ in pool.map(lambda name: fill(args, name, streams[name], chosen), streams):
+                pass
         text = table(compare(args, streams, every))
         write_table(args.readme, text, "ablation")
     except (Failure, RuntimeError, OSError) as error:

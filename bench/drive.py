@@ -4,9 +4,10 @@
 
 The order is a JSON object on standard input: ``paths``; ``source``, further options of
 `open_source`; and, where wanted, ``member`` and ``stacker`` (entries in place of the preset's),
-``blank`` (true: click-rate statistics that are always 0) and ``limit`` (most records). The answer
-is a JSON object on standard output: records, log-loss, AUC, processor seconds of each part, seconds
-of training of each member, and what each part reads.
+``blank`` (true: click-rate statistics that are always 0), ``limit`` (most records) and ``keep`` (a
+file that gets the members' margins, for `replay.py`). The answer is a JSON object on standard
+output: records, log-loss, AUC, processor seconds of each part, seconds of training of each member,
+and what each part reads.
 
 Trees are trained in the foreground, with the threads that the preset says: results are the same,
 and seconds of training are not stretched by what runs beside it. Other benches start this script,
@@ -24,6 +25,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from replay import Kept
 
 WARM = 4000
 """Records of a first, unmeasured pass, which loads or compiles what the second needs."""
@@ -93,8 +96,8 @@ def trainings_timed() -> Iterator[list[float]]:
         Trainer.wait = wait  # type: ignore[method-assign]
 
 
-def walk(order: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
-    """Run one stack over the stream, from the first record."""
+def walk(order: Mapping[str, Any], limit: int | None, keep: str | None = None) -> dict[str, Any]:
+    """Run one stack over the stream, from the first record; keep its members' margins in a file."""
     from onlinestack.config import Config
     from onlinestack.io.source import open_source
     from onlinestack.opening import new_learner
@@ -107,6 +110,7 @@ def walk(order: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     model: Any = new_learner(config, source.schema)
     model.warm()
     engine = model._running()
+    kept = Kept(engine.parts["mixture"]) if keep else None
     before = dict(engine.seconds)
     training: dict[str, float] = {}
     read = generations = 0
@@ -127,6 +131,8 @@ def walk(order: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     # Generations tell seconds of wall time, which other processes stretch.
     busy = sum(taken) / max(sum(training.values()), 1e-9)
     source.close()
+    if kept and keep:
+        kept.save(Path(keep))
     score = model.scoreboard.whole("mixture")
     return {
         "records": read,
@@ -166,7 +172,7 @@ def main() -> int:
         without_statistics()
     limit = order.get("limit")
     walk(order, WARM if limit is None else min(WARM, limit))
-    json.dump(walk(order, limit), sys.stdout)
+    json.dump(walk(order, limit, order.get("keep")), sys.stdout)
     return 0
 
 
