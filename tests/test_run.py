@@ -516,9 +516,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 def start(*arguments, **more):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)], env=ENVIRONMENT, text=True, **{**pipes, **more}
-    )
+    # A shell that runs the tests in the background has them, and what they start, ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)], env=ENVIRONMENT, text=True, **{**pipes, **more}
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process):
@@ -551,7 +556,7 @@ def test_a_signal_stops_a_waiting_pipe_and_saves(tmp_path, number, code, more):
         assert answers[0] == "row,label,p\n"
         assert answers[20].startswith("19,")
         process.send_signal(number)
-        assert process.wait(240) == code
+        assert process.wait(120) == code
         assert process.stderr.read() == ""
     assert snapshot.load(model)[1]["counts"]["read"] == 20
 
