@@ -171,7 +171,7 @@ def cell_path(folder: Path, stream: str, variant: str) -> Path:
 def key_of(order: Mapping[str, Any], stream: Mapping[str, Any]) -> str:
     """Return what a cell depends on, the code apart: a digest of its order and the preset."""
     preset = (ROOT / "onlinestack" / "presets" / "stack.toml").read_text(encoding="utf-8")
-    settings = {k: v for k, v in tomllib.loads(preset).items() if k not in ("member", "stacker")}
+    settings = {k: v for k, v in tomllib.loads(preset).items() if k in ("learner", "stack")}
     asked = {**order, "paths": [stream["file"]], "settings": settings}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
