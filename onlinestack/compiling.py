@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from onlinestack.block import Block, immediate_tape
-from onlinestack.stacker import OnlineStacker
+from onlinestack.kernel import compiled_before
 
-__all__ = ["helped"]
+__all__ = ["announced", "helped"]
 
 ENOUGH = 600
 """Records that trees are trained on."""
+
+
+def announced(stack: bool, tell: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Say so where a learner's kernels are not compiled yet, and let a stack's be `helped`.
+
+    Parameters
+    ----------
+    stack
+        Whether the learner is a stack, or one linear learner.
+    tell
+        Says one line to the user.
+
+    Examples
+    --------
+    >>> with announced(False, lambda text: None):
+    ...     pass
+    """
+    # One of the modules that each learner compiles speaks for the others.
+    if compiled_before("mixture" if stack else "learner"):
+        return nullcontext()
+    tell("compiling for this machine, once: takes up to a minute")
+    return helped() if stack else nullcontext()
 
 
 @contextmanager
@@ -25,6 +47,7 @@ def helped() -> Iterator[None]:
 
     Examples
     --------
+    >>> from onlinestack import OnlineStacker
     >>> with helped():
     ...     model = OnlineStacker()
     """
@@ -44,6 +67,9 @@ def helped() -> Iterator[None]:
 
 
 def _compile() -> None:
+    # Whoever only announces a linear learner need not wait for its import.
+    from onlinestack.stacker import OnlineStacker
+
     model = OnlineStacker(train_first=ENOUGH, train_threads=1, background=False)
     stack = model._started()
     nothing = stack.layout.lay(Block.of([]))

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from onlinestack import kernel
+from onlinestack.compiling import announced
 from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
 from onlinestack.intake import Intake
 from onlinestack.io.batch import Batch, Reject
@@ -334,11 +334,8 @@ class Consumer:
         self._resumed_at = self.counts["read"]
 
     def _start(self, schema: Schema) -> None:
-        # One of the modules that each learner compiles speaks for the others.
-        if not kernel.compiled_before(
-            "mixture" if isinstance(self.model, OnlineStacker) else "learner"
-        ):
-            self._report.note("compiling for this machine, once: takes up to a minute")
+        stack = isinstance(self.model, OnlineStacker)
+        self._open_things.enter_context(announced(stack, self._report.note))
         self.model.start(schema)
         self.model.warm()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from onlinestack.estimator import Board
+from onlinestack.serving import PREDICTED_ONLY
 from onlinestack.task_metrics import ClassBoard
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ def late_figures(tally: Mapping[str, int], read: int, rejected: int) -> dict[str
     read, rejected
         Labels read, and of these such that could not be used.
     """
-    of_records = ("duplicates", "evicted", "unnamed", "thinned")
-    keys = (*of_records, "unknown", "repeated", "late", "corrected")
+    keys = (*PREDICTED_ONLY, "unknown", "repeated", "late", "corrected")
     return {
         "labels": {"read": read, "rejected": rejected, **{key: tally[key] for key in keys}},
         "pending_bytes_each": tally["bytes_each"],

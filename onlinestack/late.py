@@ -272,16 +272,20 @@ class Late:
                 self._row = [-1 - place for place in range(len(self._late))]
                 self._quantum(None)
                 return True
-            block.label[0] = lesson.label
-            if lesson.correction:
-                block.weight[0] /= ONE - min(block.p[0, 0], LIKELY)
-            elif not lesson.label:
-                block.weight[0] /= np.float32(self.attribution.rules.negatives.share)
+            self._teach(block, 0, lesson)
             self._learner.take(block, LEARN_ONE)
             if not lesson.correction:
                 self._score(block, LEARN_ONE, kept)
         self.store.release(self.attribution.first)
         return True
+
+    def _teach(self, block: Block, row: int, lesson: Lesson) -> None:
+        """Give a row the label of its lesson, and the weight that it is learned with."""
+        block.label[row] = lesson.label
+        if lesson.correction:
+            block.weight[row] /= ONE - min(block.p[row, 0], LIKELY)
+        elif not lesson.label:
+            block.weight[row] /= np.float32(self.attribution.rules.negatives.share)
 
     def _kept(self, block: Block) -> dict[str, NDArray[Any]]:
         """Return all arrays with a row a record that are kept, those of the board among them."""
@@ -304,17 +308,12 @@ class Late:
         if len(late):
             self.store.fill(late, fresh, block, kept)
         learned = row[op == LEARN]
-        block.label[learned] = [lesson.label for lesson in self._lessons]
-        corrects = np.array([lesson.correction for lesson in self._lessons], np.bool_)
         block.weight = block.weight.copy()  # what is kept is that served
-        again = learned[corrects]
-        block.weight[again] /= ONE - np.minimum(block.p[again, 0], LIKELY)
-        share = self.attribution.rules.negatives.share
-        if share < 1:
-            block.weight[learned[block.label[learned] == 0]] /= np.float32(share)
+        for place, lesson in zip(learned.tolist(), self._lessons, strict=True):
+            self._teach(block, place, lesson)
         self._learner.take(block, Tape(op, row))
         scored = np.ones(len(op), np.bool_)
-        scored[op == LEARN] = ~corrects
+        scored[op == LEARN] = [not lesson.correction for lesson in self._lessons]
         self._score(block, Tape(op[scored], row[scored]), kept)
         self._keep(block, kept, wanted)
         if fresh:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
 
 if TYPE_CHECKING:
-    from river.base.typing import ClfTarget, RegTarget
+    from river.base.typing import RegTarget
 
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import Batch
@@ -707,38 +706,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         with self._gate:
             return super()._one(x, y, w, tape)
 
-    def predict_proba_one(
-        self,
-        x: dict[Hashable, Any],
-        *,
-        id: object = None,
-        time: float | datetime | None = None,
-        w: float = 1.0,
-        **kwargs: Any,
-    ) -> dict[ClfTarget, float]:
-        """Return the probabilities of no click and of a click, or of each class met so far.
-
-        Parameters
-        ----------
-        x
-            The record.
-        id
-            A text or number by which `label` will name the record; the record as it is served now
-            is then kept until it is learned. None for a record that will not have a label.
-        time
-            Its time, in seconds or as a datetime.
-        w
-            Its importance, 0 or more, where it has an id.
-
-        Raises
-        ------
-        ValueError
-            Where the learner predicts numbers, which have no probabilities; with an id, where it
-            predicts no clicks, there is a window and no time to count it from, or w is no weight.
-        """
-        if id is not None:
-            p = self._serve_one(x, id, time, w)[0]
-            return {False: 1.0 - float(p), True: float(p)}
+    def _outcomes(self, x: Mapping[Hashable, Any]) -> dict[Any, float]:
         p = self._one(x, None, 1.0, PREDICT_ONE)
         if self._aim[0] == REGRESSION:
             raise ValueError("task='regression' predicts numbers: call predict_one for them")

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack import kernel, snapshot
+from onlinestack import snapshot
 from onlinestack.block import Block, immediate_tape
+from onlinestack.compiling import announced
 from onlinestack.config import Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles, named
 from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
@@ -103,7 +104,8 @@ class Run:
                     self._open()
             except Interrupted:
                 return 128 + self._signals.number
-            self._tell_of_compiling()
+            stack = self.config["preset"] == "stack"
+            self._open_things.enter_context(announced(stack, self.report.note))
             try:
                 with closing(self._batches()) as batches:
                     code = self._learn(batches)
@@ -204,17 +206,6 @@ class Run:
         if config["rejects"]:
             self._rejects = RejectSink(config["rejects"], resume=places.get("rejects"))
             self._open_things.callback(self._rejects.close)
-
-    def _tell_of_compiling(self) -> None:
-        # One of the modules that each learner compiles speaks for the others.
-        stack = self.config["preset"] == "stack"
-        if kernel.compiled_before("mixture" if stack else "learner"):
-            return
-        self.report.note("compiling for this machine, once: takes up to a minute")
-        if stack:
-            from onlinestack.compiling import helped
-
-            self._open_things.enter_context(helped())
 
     # Reading, learning, writing.
 

@@ -25,7 +25,7 @@ from onlinestack.late import Late, LateLabel, key_of, microseconds
 if TYPE_CHECKING:
     from onlinestack.io.source import Batch
 
-__all__ = ["Serving"]
+__all__ = ["PREDICTED_ONLY", "Serving"]
 
 PREDICTED_ONLY = ("duplicates", "evicted", "unnamed", "thinned")
 """Why records with an id are never learned."""
@@ -157,6 +157,44 @@ class Serving(Estimator):
             block = self._block_one(x, None, w)
             block.time = np.array([np.nan if now is None else now / 1e6])
             return late.serve_one(block, key_of(id), now)
+
+    def _outcomes(self, x: Mapping[Hashable, Any]) -> dict[Any, float]:
+        """Return the probability of each outcome of a record that will not have a label."""
+        raise NotImplementedError
+
+    def predict_proba_one(
+        self,
+        x: dict[Hashable, Any],
+        *,
+        id: object = None,
+        time: float | datetime | None = None,
+        w: float = 1.0,
+        **kwargs: Any,
+    ) -> dict[Any, float]:
+        """Return the probabilities of no click and of a click, or of each class met so far.
+
+        Parameters
+        ----------
+        x
+            The record.
+        id
+            A text or number by which `label` will name the record; the record as it is served now
+            is then kept until it is learned. None for a record that will not have a label.
+        time
+            Its time, in seconds or as a datetime.
+        w
+            Its importance, 0 or more, where it has an id.
+
+        Raises
+        ------
+        ValueError
+            Where the learner predicts numbers, which have no probabilities; with an id, where it
+            predicts no clicks, there is a window and no time to count it from, or w is no weight.
+        """
+        if id is None:
+            return self._outcomes(x)
+        p = float(self._serve_one(x, id, time, w)[0])
+        return {False: 1.0 - p, True: p}
 
     def label(self, id: object, y: Any = True, time: float | datetime | None = None) -> None:
         """Give the label of a record that was predicted with an id.

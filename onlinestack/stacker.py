@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -473,38 +472,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             return
         self._one(x, y, w, PREDICT_AND_LEARN_ONE)
 
-    def predict_proba_one(
-        self,
-        x: dict[Hashable, Any],
-        *,
-        id: object = None,
-        time: float | datetime | None = None,
-        w: float = 1.0,
-        **kwargs: Any,
-    ) -> dict[ClfTarget, float]:
-        """Return the probabilities of no click and of a click.
-
-        Parameters
-        ----------
-        x
-            The record.
-        id
-            A text or number by which `label` will name the record; the record as it is served now
-            is then kept until it is learned. None for a record that will not have a label.
-        time
-            Its time, in seconds or as a datetime.
-        w
-            Its importance, 0 or more, where it has an id.
-
-        Raises
-        ------
-        ValueError
-            Where there is a window and no time to count it from, or w is no weight.
-        """
-        if id is not None:
-            p = float(self._serve_one(x, id, time, w)[0])
-        else:
-            p = self._one(x, None, 1.0, PREDICT_ONE)
+    def _outcomes(self, x: Mapping[Hashable, Any]) -> dict[Any, float]:
+        p = self._one(x, None, 1.0, PREDICT_ONE)
         return {False: 1.0 - p, True: p}
 
     def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:

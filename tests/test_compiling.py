@@ -48,6 +48,6 @@ def test_the_other_process_reaches_the_generations(monkeypatch: pytest.MonkeyPat
             super().__init__(**options)
             made.append(self)
 
-    monkeypatch.setattr(compiling, "OnlineStacker", Kept)
+    monkeypatch.setattr("onlinestack.stacker.OnlineStacker", Kept)
     compiling._compile()
     assert any(event["accepted"] for event in made[0].events())

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from onlinestack.block import LEARN
 from onlinestack.kernel import bound, kernel
 
-__all__ = ["FIRST_CHANGE", "NEVER", "Bins", "lower_edge", "ordered_key"]
+__all__ = ["FIRST_CHANGE", "NEVER", "Bins", "lower_edge", "next_doubling", "ordered_key"]
 
 FIRST_CHANGE = 32
 """Number of labelled records after which the first edges are drawn; it doubles from there on."""
@@ -185,6 +185,27 @@ def watch(reservoir: Any, numbers: Any, op: Any, row: Any, learned: int, seed: A
     return learned
 
 
+def next_doubling(learned: int, changed_at: int) -> int:
+    """Return the count of records at which what changes at doubling counts is due to change.
+
+    Parameters
+    ----------
+    learned
+        Records learned so far.
+    changed_at
+        Count of the last change, 0 before the first.
+
+    Examples
+    --------
+    >>> next_doubling(0, 0), next_doubling(40, 32), next_doubling(64, 32), next_doubling(64, 64)
+    (32, 64, 64, 128)
+    """
+    due = FIRST_CHANGE
+    while due < learned or due <= changed_at:
+        due *= 2
+    return due
+
+
 class Bins:
     """The edges of the bins of ``count`` number fields.
 
@@ -264,10 +285,7 @@ class Bins:
         """Return the count of labelled records learned at which edges move next."""
         if not self.count:
             return NEVER
-        due = FIRST_CHANGE
-        while due < self.learned or due <= self._changed_at:
-            due *= 2
-        return due
+        return next_doubling(self.learned, self._changed_at)
 
     def change(self) -> None:
         """Draw new edges from the reservoir."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block, Tape
-from onlinestack.features.bins import NEVER
+from onlinestack.features.bins import FIRST_CHANGE, NEVER, next_doubling
 from onlinestack.features.grove import DEPTH, LEAVES, Grove, varying, walk
 from onlinestack.features.layout import dense_index
 
@@ -19,8 +19,6 @@ TREES = 1024
 """Number of trees."""
 WIDTH = 256
 """Trees that are features at a time: half of them the most profitable, half the least."""
-FIRST_CHANGE = 32
-"""Labelled records learned when the trees are drawn; they are looked at when it has doubled."""
 
 
 class MicroTrees:
@@ -138,14 +136,11 @@ class MicroTrees:
             index,
             value,
         )
-        self.learned += int(np.count_nonzero(tape.op))
+        self.learned += tape.learns
 
     def next_change(self) -> int:
         """Return the count of labelled records learned at which trees are next drawn or ranked."""
-        due = FIRST_CHANGE
-        while due < self.learned or due <= self._changed_at:
-            due *= 2
-        return due if self.fields else NEVER
+        return next_doubling(self.learned, self._changed_at) if self.fields else NEVER
 
     def change(self) -> None:
         """Draw the trees; when they are there, choose those that speak and draw others anew."""

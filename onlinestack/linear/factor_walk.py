@@ -13,7 +13,7 @@ from onlinestack.linear.factor_scores import live, score, score_plain
 from onlinestack.linear.factor_steps import learn, learn_plain
 from onlinestack.linear.factors import FACTORS, write_start
 
-__all__ = ["MARGIN", "walk"]
+__all__ = ["walk"]
 
 CLICKS, WEIGHT = range(2)
 ZERO, ONE = np.float32(0), np.float32(1)

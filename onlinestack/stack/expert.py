@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onlinestack.block import LEARN, MARGIN, Block, Tape
 from onlinestack.kernel import bound, kernel
 
-__all__ = ["MARGIN", "Expert", "Scoring", "serve"]
+__all__ = ["Expert", "Scoring", "serve"]
 
 CLICKS, WEIGHT, DUMB = range(3)
 

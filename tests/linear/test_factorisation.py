@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import LEARN, MARGIN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.kernel import KERNELS
-from onlinestack.linear.factor_walk import MARGIN
 from onlinestack.linear.factorisation import Factorisation
 from onlinestack.linear.interactions import reads_of
 from onlinestack.linear.learner import LinearMember

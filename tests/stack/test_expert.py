@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onlinestack.block import Block, Tape, immediate_tape
-from onlinestack.stack.expert import MARGIN, Expert
+from onlinestack.block import MARGIN, Block, Tape, immediate_tape
+from onlinestack.stack.expert import Expert
 
 
 def expert(raw: list[float], column: int = 0) -> Expert:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlinestack.block import Block, immediate_tape
+from onlinestack.block import MARGIN, Block, immediate_tape
 from onlinestack.kernel import KERNELS
 from onlinestack.trees.forest import Forest
 from onlinestack.trees.guard import judge
-from onlinestack.trees.window import MARGIN, Window
+from onlinestack.trees.window import Window
 
 F = np.float32
 N = 400

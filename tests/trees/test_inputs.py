@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onlinestack.block import Block, Tape
+from onlinestack.block import MARGIN, Block, Tape
 from onlinestack.kernel import KERNELS
 from onlinestack.trees.inputs import MarginColumns
-from onlinestack.trees.window import MARGIN
 
 F = np.float32
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onlinestack import snapshot
-from onlinestack.block import Block, Tape, immediate_tape
+from onlinestack.block import MARGIN, Block, Tape, immediate_tape
 from onlinestack.engine import Engine
 from onlinestack.kernel import KERNELS
 from onlinestack.trees import training
@@ -24,7 +24,7 @@ from onlinestack.trees.inputs import MarginColumns
 from onlinestack.trees.retrain import Retrained
 from onlinestack.trees.schedule import ByRecords, BySpan
 from onlinestack.trees.training import Trainer
-from onlinestack.trees.window import MARGIN, Window
+from onlinestack.trees.window import Window
 
 F = np.float32
 WIDTH = 4

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onlinestack.block import LEARN, PREDICT, Block, Tape, immediate_tape
+from onlinestack.block import LEARN, MARGIN, PREDICT, Block, Tape, immediate_tape
 from onlinestack.kernel import KERNELS
-from onlinestack.trees.window import MARGIN, Ring, Window
+from onlinestack.trees.window import Ring, Window
 
 F = np.float32
 N = 700
