@@ -83,6 +83,11 @@ class Assembly(NamedTuple):
             part.events.clear()
         return sorted(events, key=lambda event: (event["cut"], event["number"]))
 
+    @property
+    def training(self) -> bool:
+        """Whether a generation of some member is being trained."""
+        return any(part.training for part in self.trees)
+
 
 def linear_part(entry: Linear, bits: int) -> LinearMember:
     """Return the linear learner of an entry, with 2**bits weights where it does not say.

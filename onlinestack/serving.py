@@ -45,9 +45,10 @@ class Serving(Estimator):
     Attributes
     ----------
     serving
-        Whether other threads predict while one learns. Then at most 16 records are learned
-        before those who wait are let in, and every prediction is that of the state before or
-        after some record; results are the same.
+        Whether other threads predict while one learns; to be set before the first record. Then
+        at most 16 records are learned before those who wait are let in, trees train in one
+        thread, and every prediction is that of the state before or after some record; results are
+        the same.
     """
 
     window: float | None

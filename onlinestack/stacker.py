@@ -88,7 +88,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
     train_columns
         Columns that are binned for a training, those that pay most; 0 for all.
     train_threads
-        Threads of a training.
+        Threads of a training; with ``serving`` one, so that predictions need not wait for them.
     max_bin
         Bins of a column in training.
     background
@@ -223,7 +223,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             train_every=self.train_every,
             train_lag=self.train_lag,
             train_columns=self.train_columns,
-            train_threads=self.train_threads,
+            train_threads=1 if self.serving else self.train_threads,
             max_bin=self.max_bin,
             background=self.background,
             seed=self.seed,
@@ -493,6 +493,11 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
     def events(self) -> list[dict[str, Any]]:
         """Return what became of each training since the last call, oldest first."""
         return self._started().events()
+
+    @property
+    def training(self) -> bool:
+        """Whether a generation is being trained beside the stream now."""
+        return self._started().training
 
     def _beside(self) -> State:
         arrays, meta = super()._beside()

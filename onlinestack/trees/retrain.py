@@ -218,6 +218,12 @@ class Retrained:
         else:
             self._due = self.schedule.next_check(self.learned, self._cut)
 
+    @property
+    def training(self) -> bool:
+        """Whether a training is under way that has not ended by itself yet."""
+        pending = self._pending
+        return pending is not None and not (pending.future is not None and pending.future.done())
+
     def _begin(self) -> None:
         self.number += 1
         self.schedule.note_cut(self.learned, self._cut)
