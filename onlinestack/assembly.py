@@ -76,6 +76,20 @@ class Assembly(NamedTuple):
         numbers = [field.name for field in fields if field.kind == "number"]
         self.layout.meet([field.name for field in fields], numbers)
 
+    def table_names(self) -> list[str]:
+        """Return what the columns of the table are: numbers, statistics, margins of members."""
+        numbers = self.layout.number_names(self.encoder.number_names())
+        names = numbers + self.statistic_names()
+        margins = self.engine.parts.get("margins")
+        return names + [f"score {name[6:]}" for name in margins.needs] if margins else names
+
+    def statistic_names(self) -> list[str]:
+        """Return what the features of namespace ``c`` are."""
+        statistics = self.engine.parts["statistics"]
+        assert isinstance(statistics, Statistics)  # noqa: S101 - narrows a type
+        fields = [field.name for field in self.encoder.fields]
+        return statistics.columns(self.layout.slot_names(fields))
+
     def events(self) -> list[dict[str, Any]]:
         """Take out what became of each training, in the order of their swaps."""
         events = [event for part in self.trees for event in part.events]

@@ -373,6 +373,13 @@ class _Linear(Estimator):
         self.scores, self.chosen = scores, chosen
         return chosen if self.raw and self.oaa is not None else out
 
+    def linked(self) -> tuple[Any, Any, Any]:
+        """Return prediction, scores and codes of the classes chosen of one record just scored."""
+        member = self.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        self._link(member, *self._of_one)
+        return self._of_one
+
     def _score(
         self,
         block: Block,

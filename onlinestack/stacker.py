@@ -276,6 +276,11 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             return self._started()
         return self._stack
 
+    @property
+    def assembly(self) -> Assembly:
+        """What it is put together of, for looking at."""
+        return self._started()
+
     def _running(self) -> Engine:
         return self._started().engine
 

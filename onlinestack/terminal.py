@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from onlinestack.run import Run
 
-__all__ = ["JsonReport", "QuietReport", "TableReport"]
+__all__ = [
+    "JsonReport",
+    "QuietReport",
+    "TableReport",
+    "finite",
+    "labels_line",
+    "league_lines",
+    "width_of",
+]
 
 TICK = 0.1
 """Seconds between two drawings of the live line."""
@@ -169,13 +177,15 @@ class JsonReport(QuietReport):
 
     @staticmethod
     def _write(values: Mapping[str, Any]) -> None:
-        print(json.dumps(_finite(values), allow_nan=False), flush=True)
+        print(json.dumps(finite(values), allow_nan=False), flush=True)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return the value with null for what JSON has no number for."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -256,32 +266,18 @@ class TableReport:
         self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
         if scores["out_of_order"]:
             self._line(f"{scores['out_of_order']:,} records are older than one before them")
-        task = _task(scores)
-        key = EXPERT[task][0][0]
+        key = EXPERT[_task(scores)][0][0]
         if not scores["experts"] or _number("", scores[key]) == "-":
             return
-        self._line(_of_labels(task, scores))
+        self._line(labels_line(scores))
         if scores["generations"] or scores["refused"]:
             refused = f", {scores['refused']:,} not taken" if scores["refused"] else ""
             self._line(f"generations of trees {scores['generations']:,}{refused}")
-        self._experts(scores)
-
-    def _experts(self, scores: Mapping[str, Any]) -> None:
-        """Draw the league table: the final prediction, then everything beside it."""
-        task = _task(scores)
-        # The mixture is none of the experts, a lone learner is one.
-        rows = {scores["final"]: {"kind": "final", **scores}} | scores["experts"]
-        names = max(len("expert"), *(len(name) for name in rows))
-        names = min(names, max(len("expert"), self._width() - 13 - EXPERT[task][0][2]))
-        columns = _fitting(EXPERT[task], self._width() - names - 12)
-        head = f"{'expert':{names}}  {'kind':10}"
+        head, *rows = league_lines(scores, self._width())
         self._line("")
-        self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
-        for name, expert in rows.items():
-            short = name if len(name) <= names else f"{name[: names - 1]}~"
-            line = f"{short:{names}}  {expert['kind']:10}"
-            line += "".join(_cell(key, expert.get(key), width) for key, _, width in columns)
-            self._line(line.rstrip())
+        self._line(self._bold(head))
+        for row in rows:
+            self._line(row)
 
     def end(self) -> None:
         """Wipe the live line."""
@@ -299,16 +295,38 @@ class TableReport:
         return f"\x1b[1m{text}\x1b[0m" if self._colour else text
 
     def _width(self) -> int:
-        if not self._out.isatty():
-            return UNLIMITED
-        try:
-            return os.get_terminal_size(self._out.fileno()).columns or 80
-        except (OSError, ValueError):
-            return shutil.get_terminal_size().columns
+        return width_of(self._out)
 
 
-def _of_labels(task: str, scores: Mapping[str, Any]) -> str:
+def league_lines(scores: Mapping[str, Any], width: int) -> list[str]:
+    """Return the league table: the final prediction, then everything beside it.
+
+    Parameters
+    ----------
+    scores
+        What `summary_figures` returned.
+    width
+        Of the terminal; columns that do not fit are left out from the right.
+    """
+    task = _task(scores)
+    # The mixture is none of the experts, a lone learner is one.
+    rows = {scores["final"]: {"kind": "final", **scores}} | scores["experts"]
+    names = max(len("expert"), *(len(name) for name in rows))
+    names = min(names, max(len("expert"), width - 13 - EXPERT[task][0][2]))
+    columns = _fitting(EXPERT[task], width - names - 12)
+    head = f"{'expert':{names}}  {'kind':10}"
+    lines = [head + "".join(f"{heading:>{size}}" for _, heading, size in columns)]
+    for name, expert in rows.items():
+        short = name if len(name) <= names else f"{name[: names - 1]}~"
+        line = f"{short:{names}}  {expert['kind']:10}"
+        line += "".join(_cell(key, expert.get(key), size) for key, _, size in columns)
+        lines.append(line.rstrip())
+    return lines
+
+
+def labels_line(scores: Mapping[str, Any]) -> str:
     """Return a line about the labels, whatever predicts them."""
+    task = _task(scores)
     if task == "click":
         return f"click rate {_number('click_rate', scores['click_rate'])}"
     if task == "regression":
@@ -317,6 +335,16 @@ def _of_labels(task: str, scores: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SOME])
     more = f" and {len(shares) - SOME} more" if len(shares) > SOME else ""
     return f"classes: {told}{more}"
+
+
+def width_of(stream: TextIO) -> int:
+    """Return how many characters fit into a line of a stream: as good as any but on a terminal."""
+    if not stream.isatty():
+        return UNLIMITED
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
 
 
 def _fitting(columns: Columns, room: int) -> Columns:

@@ -116,6 +116,12 @@ class _Reader:
             return self.hashes[bisect_right(self.edges, number)]
         return uniform_hash(np.float64(lower_edge(number)).tobytes(), self.seed)
 
+    def edge(self, number: float) -> float:
+        """Return the lower edge of the bin that a finite number lies in."""
+        if self.hashes:
+            return (-math.inf, *self.edges)[bisect_right(self.edges, number)]
+        return lower_edge(number)
+
 
 class _Memory(dict[Any, int]):
     """The hashes of texts met lately in a field, and of "missing" as None.
@@ -167,6 +173,11 @@ class _Bins(dict[Any, int]):
                 self.clear()
             self[value] = hashed
         return hashed
+
+
+def _texts(value: Any) -> list[bytes]:
+    """Return a text's tokens, or a list's elements."""
+    return elements(value) if is_multiple(value) else canonical(value).split()
 
 
 def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
@@ -596,8 +607,37 @@ class Encoder:
 
     def _several_of(self, reader: _Reader, value: Any) -> list[int]:
         """Return the hashes of a text's tokens or a list's elements."""
-        texts = elements(value) if is_multiple(value) else canonical(value).split()
-        return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
+        return [uniform_hash(text, reader.seed) for text in _texts(value)] or [reader.missing]
+
+    def called(self, values: Sequence[Any]) -> list[list[str]]:
+        """Return for each field what to call the features of a value, in their order.
+
+        Parameters
+        ----------
+        values
+            One a field, in the order of the fields; None where missing.
+
+        Examples
+        --------
+        >>> encoder = Encoder()
+        >>> _ = encoder.meet({"price": 3.5, "site": "news", "tags": ["a", "b"]})
+        >>> encoder.called([5.0, None, ["b", "a"]])
+        [['price>=4'], ['site missing'], ['tags=b', 'tags=a']]
+        """
+        return [self._called(r, value) for r, value in zip(self._readers, values, strict=True)]
+
+    def _called(self, reader: _Reader, value: Any) -> list[str]:
+        name = reader.name
+        if reader.kind == "text" or is_multiple(value):
+            texts = [f"{name}={text.decode(errors='replace')}" for text in _texts(value)]
+            return texts or [f"{name} missing"]
+        hashed, number = self._hash(reader, value)
+        if not math.isnan(number):
+            edge = reader.edge(number)
+            return [f"{name}>={edge:.6g}" if edge > -math.inf else f"{name} lowest"]
+        if hashed == reader.missing:
+            return [f"{name} missing"]
+        return [f"{name}={canonical(value).decode(errors='replace')}"]
 
     def meet(self, x: Mapping[Any, Any]) -> bool:
         """Learn the fields that are new in a record about to be learned; tell if there were some.
