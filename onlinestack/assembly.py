@@ -148,7 +148,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         The fields of the schema, in order of their names; none for Vowpal Wabbit text, None for
         dicts whose fields are met as they come.
     """
-    encoder = Encoder(fields or (), seed=recipe.seed, extents=True)
+    encoder = Encoder(fields or (), seed=recipe.seed, extents=True, names=recipe.names)
     slots = min(len(fields or ()), recipe.fields) or recipe.fields
     count = recipe.fields if fields is None else encoder.bins.count
     numbers = _numbers(recipe, count, slots)

@@ -64,6 +64,7 @@ class _Linear(Estimator):
     namespaces: str
     raw: bool
     seed: int
+    names: bool
 
     def _reset(self) -> None:
         """Be as not yet started."""
@@ -99,7 +100,9 @@ class _Linear(Estimator):
             self.classes = Classes(self.oaa, numbered=numbered, text=schema is not None)
         member = self._member()
         self._schema = None if schema is None else schema.to_dict()
-        self._encoder = Encoder(() if schema is None else schema.fields, seed=self.seed)
+        self._encoder = Encoder(
+            () if schema is None else schema.fields, seed=self.seed, names=self.names
+        )
         self._engine = Engine({"encoder": self._encoder, "linear": member})
         self.scoreboard = None if self.raw else self.new_board()
         p = np.zeros(1 if self.oaa is None else (1, self.oaa), np.float32)
@@ -366,7 +369,7 @@ class _Linear(Estimator):
         chosen = np.empty(n if self.oaa is not None else 0, np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            return encoder.block(batch, start, stop)
+            return encoder.block(batch, start, stop, learn=learn)
 
         for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
             self._score(block, tape, out[start:stop], scores[start:stop], chosen[start:stop])
@@ -630,6 +633,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         correct_late: float = 0.0,
         most_pending: int = 100_000,
         negatives: float = 1.0,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -655,6 +659,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         self.correct_late = correct_late
         self.most_pending = most_pending
         self.negatives = negatives
+        self.names = names
         self._opened()
         self._reset()
 
@@ -835,6 +840,7 @@ class LinearRegressor(_Linear, base.Regressor):
         seed: int = 0,
         alpha: float | None = None,
         beta: float | None = None,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -852,6 +858,7 @@ class LinearRegressor(_Linear, base.Regressor):
         self.seed = seed
         self.alpha = alpha
         self.beta = beta
+        self.names = names
         self._reset()
 
     def predict_one(self, x: dict[Hashable, Any], **kwargs: Any) -> RegTarget:

@@ -144,6 +144,13 @@ _ROWS = [
     Setting("learner", "seed", "whole", "Seed of all that is random.", ("--seed",), "N"),
     Setting(
         "learner",
+        "names",
+        "flag",
+        "Keep names of features, which are values of records, for inspect.",
+        ("--names",),
+    ),
+    Setting(
+        "learner",
         "learning_rate",
         "number",
         "Learning rate.",

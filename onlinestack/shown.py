@@ -43,9 +43,10 @@ def model_lines(path: str, told: Mapping[str, Any], width: int) -> list[str]:
         gains = any("gain" in row for row in weights["top"])
         what = "columns split on" if gains else "weights used"
         head = f"{name}: {weights['used']:,} of {weights['of']:,} {what}"
+        if told.get("names") and weights.get("sharing"):
+            head += f", {weights['sharing']:,} of {weights['names']:,} names share one"
         lines += _section(head, map(_weight, weights["top"]))
-    if told.get("unnamed"):
-        lines += ["", told["unnamed"]]
+    lines += _names(told)
     return [_cut(line, width) for line in lines]
 
 
@@ -89,6 +90,22 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
     """Return a title and indented lines; nothing where there are none."""
     body = [f"  {line}" for line in lines]
     return ["", title, *body] if body else []
+
+
+def _names(told: Mapping[str, Any]) -> list[str]:
+    """Return a line about the names of features, or how to have them."""
+    names = told.get("names")
+    if names:
+        out = f"; {names['left_out']:,} times there was no room" if names["left_out"] else ""
+        return [
+            "",
+            f"names of {names['kept']:,} features are kept, {names['collisions']:,} of which have "
+            f"the hash of another field's{out}",
+        ]
+    unnamed = any(row["feature"] is None for own in told["weights"].values() for row in own["top"])
+    if unnamed and told.get("learned"):
+        return ["", "weights of slots: learn with --names to see what they are of"]
+    return []
 
 
 def _settings(changed: Mapping[str, Any]) -> Iterator[str]:

@@ -70,7 +70,7 @@ def explain(learner: Learner, x: Mapping[str, Any]) -> dict[str, Any]:
     >>> [(term["feature"], round(term["adds"], 1)) for term in told["score"]["terms"]]
     [('site=news', 3.0), ('constant', 0.2)]
     >>> told["ignored"], round(told["prediction"], 2)
-    (['age'], 0.95)
+    (['age'], 0.96)
     """
     encoder = encoder_of(learner)
     told = record_of(learner, encoder, x)

@@ -8,25 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.block import Block
-from onlinestack.features.encoder import Encoder
+from onlinestack.features.encoder import Encoder, field_seed
 from onlinestack.features.layout import dense_index
 from onlinestack.features.random_bits import RandomBits
-from onlinestack.linear.interactions import CONSTANT, Reads
+from onlinestack.linear.interactions import CONSTANT, PRIME, Reads
 from onlinestack.models import Learner
 from onlinestack.stacker import OnlineStacker
 
 __all__ = [
+    "Known",
     "CONSTANT_NAME",
     "bit_names",
-    "dense_features",
     "dense_names",
     "encoder_of",
+    "known_features",
+    "pair_names",
     "position_names",
     "product_name",
     "slot_names",
 ]
 
 CONSTANT_NAME = "constant"
+Known = dict[str, tuple[Sequence[str], NDArray[np.uint32]]]
+"""Names and hashes of features, by letter of their namespace."""
+F = ord("f")
+MOST_PAIRED = 4096
+"""Names up to which the pairs of all of them are looked at."""
 TIMES = " x "
 """Stands between the features of an interaction."""
 
@@ -74,9 +81,7 @@ def product_name(names: Iterable[str]) -> str:
     return TIMES.join(names) or CONSTANT_NAME
 
 
-def slot_names(
-    reads: Reads, mask: int, known: Mapping[str, tuple[Sequence[str], NDArray[np.uint32]]]
-) -> dict[int, list[str]]:
+def slot_names(reads: Reads, mask: int, known: Known) -> dict[int, list[str]]:
     """Return what is known of the slots that a linear learner reads by themselves.
 
     Parameters
@@ -100,12 +105,51 @@ def slot_names(
     return names
 
 
-def dense_features(learner: Learner) -> dict[str, tuple[Sequence[str], NDArray[np.uint32]]]:
-    """Return names and hashes of the features of dense namespaces."""
-    return {
+def known_features(learner: Learner) -> Known:
+    """Return names and hashes of all features whose names are known, by letter of their namespace.
+
+    Those of dense namespaces always are; those of fields in the order of the fields, where the
+    learner keeps names.
+    """
+    known: Known = {
         letter: (names, dense_index(letter, len(names)))
         for letter, names in dense_names(learner).items()
     }
+    encoder = encoder_of(learner)
+    if encoder.ledger is not None:
+        ledger = encoder.ledger
+        place = {field_seed(field.name): at for at, field in enumerate(encoder.fields)}
+        order = np.argsort([place.get(seed, len(place)) for seed in ledger.seeds.tolist()])
+        known["f"] = [ledger.names[at] for at in order.tolist()], ledger.hashes[order]
+    return known
+
+
+def pair_names(
+    reads: Reads, mask: int, names: Sequence[str], hashes: NDArray[np.uint32], slots: Sequence[int]
+) -> dict[int, list[str]]:
+    """Return which pairs of features of namespace ``f`` have one of some slots.
+
+    Parameters
+    ----------
+    reads, mask
+        Of the linear learner.
+    names, hashes
+        The features known, in the order of their fields; nothing is returned where there are more
+        than 4096 of them, since then every slot has many pairs.
+    slots
+        The slots wanted.
+    """
+    found: dict[int, list[str]] = {}
+    pairs = [term for term in reads.terms.tolist() if term[:2] == [F, F] and not any(term[2:])]
+    if not pairs or len(names) > MOST_PAIRED:
+        return found
+    wanted = np.array(slots, np.int64)
+    scaled = hashes.astype(np.uint64) * np.uint64(reads.spread)
+    for i, first in enumerate(scaled * PRIME):
+        slot = ((first ^ scaled[i:]) & np.uint64(mask)).astype(np.int64)
+        for j in np.flatnonzero(np.isin(slot, wanted)).tolist():
+            found.setdefault(int(slot[j]), []).append(product_name((names[i], names[i + j])))
+    return found
 
 
 def bit_names(learner: Learner, columns: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from onlinestack import snapshot
 from onlinestack.config import Config
 from onlinestack.figures import summary_figures
 from onlinestack.inspection.explain import explain
+from onlinestack.inspection.naming import encoder_of
 from onlinestack.inspection.weights import largest, top_weights
 from onlinestack.models import LEARNERS, Learner, revive
 from onlinestack.saved import LEARNERS as PRESETS
@@ -43,9 +44,9 @@ def inspect(path: str, *, top: int = 10, record: Mapping[str, Any] | None = None
 
     Returns
     -------
-    JSON: of the whole model ``kind``, ``config``, ``changed`` (settings that
-    differ from the preset), ``schema``, ``sizes``, ``counts``,
-    ``generations``, ``pending``, ``league`` and ``weights``; of a record what `explain` returns.
+    JSON: of the whole model ``kind``, ``config``, ``changed`` (settings that differ from the
+    preset), ``schema``, ``sizes``, ``counts``, ``generations``, ``pending``, ``league``, ``names``
+    and ``weights``; of a record what `explain` returns.
 
     Raises
     ------
@@ -100,7 +101,21 @@ def inspect(path: str, *, top: int = 10, record: Mapping[str, Any] | None = None
         "league": None
         if learner.scoreboard is None
         else summary_figures(learner, learner.scoreboard),
+        "names": _names(learner),
         "weights": top_weights(learner, top),
+    }
+
+
+def _names(learner: Learner) -> dict[str, int] | None:
+    """Return how many names of features are kept; None where the learner was asked for none."""
+    ledger = encoder_of(learner).ledger
+    if ledger is None:
+        return None
+    return {
+        "kept": len(ledger.names),
+        "most": ledger.most,
+        "left_out": ledger.left_out,
+        "collisions": ledger.collisions,
     }
 
 

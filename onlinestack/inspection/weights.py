@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from onlinestack.inspection.naming import (
     CONSTANT_NAME,
+    Known,
     bit_names,
-    dense_features,
     dense_names,
+    known_features,
+    pair_names,
     slot_names,
 )
 from onlinestack.linear.bits import BitsMember
 from onlinestack.linear.factorisation import Factorisation
+from onlinestack.linear.interactions import reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.newton import NewtonMember
 from onlinestack.linear.shares import effective_weights
@@ -26,6 +29,9 @@ from onlinestack.stacker import OnlineStacker
 from onlinestack.trees.retrain import Retrained
 
 __all__ = ["largest", "top_weights"]
+
+ALIKE = 3
+"""Names of one slot that are told."""
 
 
 def largest(weight: NDArray[Any], count: int) -> list[int]:
@@ -55,9 +61,9 @@ def top_weights(learner: Learner, count: int) -> dict[str, dict[str, Any]]:
     if not isinstance(learner, OnlineStacker):
         member: Any = parts["linear"]
         classes = [] if learner.classes is None else learner.classes.names
-        return {"linear": _of_linear(member, {}, count, classes)}
+        return {"linear": _of_linear(member, known_features(learner), count, classes)}
     stack, dense = learner.assembly, dense_names(learner)
-    known = dense_features(learner)
+    known = known_features(learner)
     columns = stack.table_names()
     factors: Any = parts.get("factorisation")
     found: dict[str, dict[str, Any]] = {}
@@ -91,45 +97,51 @@ def _of(weight: NDArray[Any], names: Sequence[str], count: int) -> dict[str, Any
 
 
 def _of_linear(
-    member: LinearMember,
-    known: Mapping[str, tuple[Sequence[str], NDArray[np.uint32]]],
-    count: int,
-    classes: Sequence[Any] = (),
+    member: LinearMember, known: Known, count: int, classes: Sequence[Any] = ()
 ) -> dict[str, Any]:
     """Return the largest weights of hashed features, with the names known of their slots."""
-    weight = effective_weights(member)
-    names = slot_names(member.reads, int(member.rule.mask), known)
+    weight, mask, spread = effective_weights(member), int(member.rule.mask), member.reads.spread
+    names = slot_names(member.reads, mask, known)
+    slots = largest(weight, count)
+    if "f" in known:
+        bases = [slot // spread * spread for slot in slots]
+        for slot, pairs in pair_names(member.reads, mask, *known["f"], bases).items():
+            names.setdefault(slot, []).extend(pairs)
     top: list[dict[str, Any]] = []
-    for slot in largest(weight, count):
-        told: dict[str, Any] = {"slot": slot, "weight": float(weight[slot])}
-        vector = slot % member.reads.spread
+    for slot in slots:
+        vector = slot % spread
+        told = _named(slot, weight[slot], names.get(slot - vector))
         if classes:
             told["class"] = str(classes[vector]) if vector < len(classes) else None
-        called = names.get(slot - vector)
-        told["feature"] = None if called is None else " or ".join(called)
         top.append(told)
-    return {"of": len(weight), "used": int(np.count_nonzero(weight)), "top": top}
+    return {**_counts(weight, names), "top": top}
 
 
-def _of_factors(
-    part: Factorisation,
-    which: int,
-    known: Mapping[str, tuple[Sequence[str], NDArray[np.uint32]]],
-    count: int,
-) -> dict[str, Any]:
+def _of_factors(part: Factorisation, which: int, known: Known, count: int) -> dict[str, Any]:
     """Return the largest weights of the linear part; vectors have no meaning one by one."""
     weight = part.tables.linear[:, which]
     slots = len(weight) - 1
-    names: dict[int, list[str]] = {slots: [CONSTANT_NAME]}
-    called, hashes = known.get("f", ((), np.empty(0, np.uint32)))
-    for name, slot in zip(called, (hashes & np.uint32(slots - 1)).tolist(), strict=True):
-        names.setdefault(slot, []).append(name)
-    top = [
-        {
-            "slot": slot,
-            "weight": float(weight[slot]),
-            "feature": " or ".join(names[slot]) if slot in names else None,
-        }
-        for slot in largest(weight, count)
-    ]
-    return {"of": len(weight), "used": int(np.count_nonzero(weight)), "top": top}
+    names = slot_names(reads_of(b"f", constant=False), slots - 1, known)
+    names[slots] = [CONSTANT_NAME]
+    top = [_named(slot, weight[slot], names.get(slot)) for slot in largest(weight, count)]
+    return {**_counts(weight, names), "top": top}
+
+
+def _counts(weight: NDArray[Any], names: Mapping[int, Sequence[str]]) -> dict[str, int]:
+    """Return how many weights there are, are used, and how many names share one with others."""
+    shared = sum(len(called) for called in names.values() if len(called) > 1)
+    return {
+        "of": len(weight),
+        "used": int(np.count_nonzero(weight)),
+        "names": sum(map(len, names.values())),
+        "sharing": shared,
+    }
+
+
+def _named(slot: int, weight: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return a weight with all that is known to have its slot, or None."""
+    told = None
+    if names:
+        told = " or ".join(names[:ALIKE])
+        told += f" or {len(names) - ALIKE:,} more" if len(names) > ALIKE else ""
+    return {"slot": slot, "weight": float(weight), "feature": told}

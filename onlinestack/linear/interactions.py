@@ -17,6 +17,7 @@ from onlinestack.kernel import kernel, prefetch
 
 __all__ = [
     "CONSTANT",
+    "PRIME",
     "Reads",
     "count_features",
     "expand_wildcards",

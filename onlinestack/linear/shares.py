@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from onlinestack.linear.rule import GAMMA, GD, KAPPA
 __all__ = ["Shares", "effective_weights", "shares_of"]
 
 
-class Shares(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shares:
     """The working list of a record, as a prediction reads it.
 
     Parameters
@@ -95,7 +96,7 @@ def shares_of(member: LinearMember, block: Block, row: int = 0, vector: int = 0)
     >>> shares = shares_of(member, block)
     >>> shares.origin, (shares.weight * shares.value).round(3).tolist()
     ([(0,), ()], [0.299, 0.299])
-    >>> float(member.score[1].round(3))
+    >>> round(float(member.score[1]), 3)
     0.597
     """
     reads, rule = member.reads, member.rule
