@@ -252,7 +252,7 @@ def consume(config: Config) -> int:
 
     with uncollected():
         from onlinestack.consuming import open_consumer
-    report = _report(config)
+    report = _tracked(config)
     with _logging(config, report):
         return open_consumer(config, report).run(drain=config["drain"])
 
@@ -440,7 +440,7 @@ def _run(config: Config, learning: bool) -> int:
 
     with uncollected():
         from onlinestack.run import Run
-    report = _report(config)
+    report = _tracked(config)
     with _logging(config, report):
         return Run(config, report, learning=learning).go()
 
@@ -451,6 +451,15 @@ def _report(config: Config) -> Any:
     if config["json"]:
         return terminal.JsonReport()
     return terminal.QuietReport() if config["quiet"] else terminal.TableReport()
+
+
+def _tracked(config: Config) -> Any:
+    """Return the report of a run, which feeds trackers too where there are some."""
+    if not config["track"]:
+        return _report(config)
+    from onlinestack.writers import Tracked, open_writer
+
+    return Tracked(_report(config), {told: open_writer(told) for told in config["track"]})
 
 
 @contextmanager

@@ -50,7 +50,7 @@ ORDER = [
     ["saved", "feeds"],
     ["opening", "inspection"],
     ["run", "consuming"],
-    ["terminal"],
+    ["terminal", "writers"],
     ["shown"],
     ["cli"],
 ]
