@@ -108,6 +108,10 @@ class Estimator:
         """Return what became of each training since the last call, oldest first."""
         return []
 
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training now, by member."""
+        return {}
+
     def check_saving(self) -> None:
         """Refuse, before a run that is to be saved begins, what can not be saved.
 

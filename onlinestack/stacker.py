@@ -504,6 +504,10 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         """Return what became of each training since the last call, oldest first."""
         return self._started().events()
 
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training now, by member."""
+        return {part.name: part.number for part in self._started().trees if part.under_way}
+
     def _beside(self) -> State:
         arrays, meta = super()._beside()
         # The entries themselves, since those of the preset may be others one day.

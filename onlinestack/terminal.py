@@ -25,11 +25,18 @@ __all__ = [
     "finite",
     "labels_line",
     "league_lines",
+    "live_line",
     "width_of",
 ]
 
 TICK = 0.1
 """Seconds between two drawings of the live line."""
+FRESH = 1.0
+"""Seconds that the figures in it are good for."""
+WIDE = 100
+"""Characters from which on the live line spells things out."""
+BAR = 10, 40
+"""Fewest and most characters of its bar."""
 
 UNLIMITED = 1 << 16
 
@@ -137,6 +144,8 @@ def _digits(value: float) -> int:
 class QuietReport:
     """Say nothing but what must be known: the notes about things that went wrong."""
 
+    live = False
+
     def tick(self, run: Run) -> None:
         """Say nothing."""
 
@@ -202,11 +211,17 @@ class TableReport:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._out = sys.stderr if stream is None else stream
-        self._live = self._out.isatty() and os.environ.get("TERM") != "dumb"
-        self._colour = self._live and not os.environ.get("NO_COLOR")
+        self.live = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self.live and not os.environ.get("NO_COLOR")
         self._headed = False
         self._drawn = False
-        self._next = 0.0
+        self._next = self._stale = 0.0
+        self._figures: Mapping[str, Any] = {}
+        self._looked = 0.0, 0
+        """When the run was looked at last, and how many records it had read."""
+        self._rate: float | None = None
+        self._begun: int | None = None
+        """Bytes that lay behind the run when it was looked at first: it may go on with another."""
 
     def note(self, text: str) -> None:
         """Say a line."""
@@ -225,26 +240,28 @@ class TableReport:
 
     def tick(self, run: Run) -> None:
         """Redraw the live line, where there is one and its time has come."""
-        if not self._live:
+        if not self.live:
             return
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + TICK
-        size, done = run.size()
-        if not size:
-            return
-        part = min(1.0, done / size)
-        seconds = run.seconds()
-        left = "" if part < 0.01 else f"  {_clock(seconds / part - seconds)} left"
-        text = f"  {run.read:,} records{left}"
-        room = min(30, self._width() - len(text) - 10)
-        full = int(part * room)
-        bar = f" [{'#' * full}{'.' * (room - full)}]" if room >= 5 else ""
-        text = f"  {part:4.0%}{bar}{text}"
-        self._out.write(f"\r{text[: self._width() - 1]}\x1b[K")
+        if now >= self._stale and run.read:
+            self._look(run, now)
+        if self._begun is None:
+            self._begun = run.size()[1]
+        line = live_line(run, self._begun, self._figures, self._rate, self._width() - 1)
+        self._out.write(f"\r{line}\x1b[K")
         self._out.flush()
         self._drawn = True
+
+    def _look(self, run: Run, now: float) -> None:
+        """Take in how the run stands, and how fast it has been since it was looked at last."""
+        before, read = self._looked
+        self._rate = (run.read - read) / max(now - before, 1e-9) if before else None
+        self._looked = now, run.read
+        self._figures = run.checkpoint()
+        self._stale = now + FRESH
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing; the table counts generations."""
@@ -335,6 +352,68 @@ def labels_line(scores: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SOME])
     more = f" and {len(shares) - SOME} more" if len(shares) > SOME else ""
     return f"classes: {told}{more}"
+
+
+def live_line(
+    run: Run, begun: int, figures: Mapping[str, Any], rate: float | None, room: int
+) -> str:
+    """Return how a run stands in one line; what matters least is left out where it is narrow.
+
+    Parameters
+    ----------
+    run
+        The run.
+    begun
+        Bytes that were read when it began.
+    figures
+        Its figures of late; empty before the first.
+    rate
+        Records a second of late; None where not known yet.
+    room
+        Most characters of the line.
+    """
+    size, done = run.size()
+    part = min(1.0, done / size) if size else None
+    key = EXPERT[_task(figures)][0][0]
+    training, generations = figures.get("training"), figures.get("generations")
+    told = {
+        "percent": "" if part is None else f"{part:4.0%}",
+        "bar": "" if part is None else "#" * BAR[0],
+        "records": f"{run.read:,}{' records' if room >= WIDE or part is None else ''}",
+        "rate": "" if rate is None else f"{rate:,.0f}/s",
+        "loss": "" if figures.get(key) is None else f"{HEADS[key]} {_number('', figures[key])}",
+        "best": f"best {figures['best']}" if figures.get("best") else "",
+        "trees": f"generations {generations:,}" if generations else "",
+        "left": _left(size, done, begun, run.seconds()),
+    }
+    if training:
+        (member, number), *others = training.items()
+        told["trees"] = f"training {member} {number}{f' +{len(others)}' if others else ''}"
+    for name in DISPENSABLE:
+        if _length(told) > room:
+            told[name] = ""
+    if told["bar"] and part is not None:
+        width = min(BAR[1], BAR[0] + room - _length(told))
+        full = int(part * (width - 2))
+        told["bar"] = f"[{'#' * full}{'.' * (width - 2 - full)}]"
+    return "  ".join(filter(None, told.values()))[:room]
+
+
+HEADS = {"log_loss": "log-loss", "mae": "MAE"}
+DISPENSABLE = ("best", "left", "trees", "bar", "rate", "loss", "percent")
+"""Pieces of the live line, in the order in which a narrow terminal does without them."""
+
+
+def _length(pieces: Mapping[str, str]) -> int:
+    """Return how long a line of pieces is."""
+    return len("  ".join(filter(None, pieces.values())))
+
+
+def _left(size: int | None, done: int, begun: int, seconds: float) -> str:
+    """Return how long a run will still take; nothing while that is a guess."""
+    if size is None or done - begun < size / 100:
+        return ""
+    return f"{_clock(max(0, size - done) * seconds / (done - begun))} left"
 
 
 def width_of(stream: TextIO) -> int:

@@ -190,6 +190,10 @@ def open_writer(told: str) -> Writer:
         ) from None
     except OSError as error:
         raise OSError(f"--track {told}: {(error.strerror or str(error)).lower()}") from None
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a library has of its own
+        raise ConfigError(f"--track {told} can not be opened: {error}") from None
 
 
 class Tracked:
@@ -202,6 +206,8 @@ class Tracked:
     writers
         The trackers.
     """
+
+    live = True
 
     def __init__(self, report: Report, writers: Mapping[str, Writer]) -> None:
         self._report, self._writers = report, dict(writers)
