@@ -106,7 +106,7 @@ def waits(records: Sequence[Record], cut: int, lag: int) -> dict[str, Any]:
     model.learn_one(*records[cut - 1])  # the cut: training begins
     took = []
     for x in itertools.islice(itertools.cycle(asked), 1_000_000):
-        if not model.training:
+        if not model.training():
             break
         began = time.perf_counter()
         model.predict_proba_one(x)

@@ -76,17 +76,26 @@ class Assembly(NamedTuple):
         numbers = [field.name for field in fields if field.kind == "number"]
         self.layout.meet([field.name for field in fields], numbers)
 
+    def table_names(self) -> list[str]:
+        """Return what the columns of the table are: numbers, statistics, margins of members."""
+        numbers = self.layout.number_names(self.encoder.number_names())
+        names = numbers + self.statistic_names()
+        margins = self.engine.parts.get("margins")
+        return names + [f"score {name[6:]}" for name in margins.needs] if margins else names
+
+    def statistic_names(self) -> list[str]:
+        """Return what the features of namespace ``c`` are."""
+        statistics = self.engine.parts["statistics"]
+        assert isinstance(statistics, Statistics)  # noqa: S101 - narrows a type
+        fields = [field.name for field in self.encoder.fields]
+        return statistics.columns(self.layout.slot_names(fields))
+
     def events(self) -> list[dict[str, Any]]:
         """Take out what became of each training, in the order of their swaps."""
         events = [event for part in self.trees for event in part.events]
         for part in self.trees:
             part.events.clear()
         return sorted(events, key=lambda event: (event["cut"], event["number"]))
-
-    @property
-    def training(self) -> bool:
-        """Whether a generation of some member is being trained."""
-        return any(part.training for part in self.trees)
 
 
 def linear_part(entry: Linear, bits: int) -> LinearMember:
@@ -139,7 +148,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         The fields of the schema, in order of their names; none for Vowpal Wabbit text, None for
         dicts whose fields are met as they come.
     """
-    encoder = Encoder(fields or (), seed=recipe.seed, extents=True)
+    encoder = Encoder(fields or (), seed=recipe.seed, extents=True, names=recipe.names)
     slots = min(len(fields or ()), recipe.fields) or recipe.fields
     count = recipe.fields if fields is None else encoder.bins.count
     numbers = _numbers(recipe, count, slots)

@@ -252,7 +252,7 @@ def consume(config: Config) -> int:
 
     with uncollected():
         from onlinestack.consuming import open_consumer
-    report = _report(config)
+    report = _tracked(config)
     with _logging(config, report):
         return open_consumer(config, report).run(drain=config["drain"])
 
@@ -273,6 +273,54 @@ def vw(context: typer.Context) -> None:
         from onlinestack.vw.driver import run
 
         return run(context.args)
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
+@app.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="Model to look into.", metavar="MODEL")],
+    record: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            help="Record, one JSON object, or -: show what its prediction is the sum of.",
+            metavar="RECORD.json",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(help="Most weights or features to show of each member.", min=1)
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+) -> None:
+    """Show what is in a model, or why it predicts what it does for a record.
+
+    [bold]Examples[/bold]
+
+    onlinestack inspect model
+
+    onlinestack inspect model --explain record.json
+    """
+
+    def verb() -> int:
+        from onlinestack.inspection.overview import inspect
+        from onlinestack.inspection.record import read_record
+        from onlinestack.shown import explained_lines, model_lines
+        from onlinestack.terminal import finite, width_of
+
+        told = inspect(model, top=top, record=None if record is None else read_record(record))
+        if as_json:
+            import json
+
+            typer.echo(json.dumps(finite(told), allow_nan=False))
+            return 0
+        width = width_of(sys.stdout)
+        if record is None:
+            lines = model_lines(model, told, width)
+        else:
+            lines = explained_lines(told, width, top)
+        typer.echo("\n".join(lines))
+        return 0
 
     raise typer.Exit(_told(verb, lambda: 0))
 
@@ -392,7 +440,7 @@ def _run(config: Config, learning: bool) -> int:
 
     with uncollected():
         from onlinestack.run import Run
-    report = _report(config)
+    report = _tracked(config)
     with _logging(config, report):
         return Run(config, report, learning=learning).go()
 
@@ -403,6 +451,15 @@ def _report(config: Config) -> Any:
     if config["json"]:
         return terminal.JsonReport()
     return terminal.QuietReport() if config["quiet"] else terminal.TableReport()
+
+
+def _tracked(config: Config) -> Any:
+    """Return the report of a run, which feeds trackers too where there are some."""
+    if not config["track"]:
+        return _report(config)
+    from onlinestack.writers import Tracked, open_writer
+
+    return Tracked(_report(config), {told: open_writer(told) for told in config["track"]})
 
 
 @contextmanager

@@ -24,7 +24,7 @@ __all__ = ["DEFAULT_PRESET", "SHARED", "Config", "ConfigError", "nearest", "pres
 
 DEFAULT_PRESET = "stack"
 PREFIX = "ONLINESTACK_"
-SHARED = {"bits", "seed"}
+SHARED = {"bits", "names", "seed"}
 """Settings of the linear learner that a stack has too."""
 OTHERS = {"CACHE", "TWINS", "CONFIG"}
 """Variables with our prefix that are no settings of a run."""

@@ -125,6 +125,8 @@ class Topics:
 class _Silent:
     """A report that says nothing."""
 
+    live = False
+
     def tick(self, run: Any) -> None: ...
     def checkpoint(self, scores: Mapping[str, Any]) -> None: ...
     def generation(self, event: Mapping[str, Any]) -> None: ...
@@ -595,13 +597,17 @@ class Consumer:
             self.model.attributed(), self.counts["labels"], self.counts["rejected_labels"]
         )
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the figures so far, and since the last checkpoint."""
         board = self.model.scoreboard
-        if board is not None:
-            figures = checkpoint_figures(self.model, board, self.counts["generations"])
-            told = {"records": self.counts["read"], **self.accounts(), **figures, **self._speed()}
-            self._report.checkpoint(told)
-            board.mark()
+        assert board is not None  # noqa: S101 - the learner is started
+        figures = checkpoint_figures(self.model, board, self.counts["generations"])
+        return {"records": self.counts["read"], **self.accounts(), **figures, **self._speed()}
+
+    def _checkpoint(self) -> None:
+        if self.model.scoreboard is not None:
+            self._report.checkpoint(self.checkpoint())
+            self.model.scoreboard.mark()
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of all runs of these snapshots."""

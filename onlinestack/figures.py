@@ -31,6 +31,10 @@ SINCE = {
 class Report(Protocol):
     """Where a run says how it goes."""
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches, so that `tick` is to be called every now and then."""
+
     def tick(self, run: Any) -> None:
         """Hear that some more records were read; called often."""
 
@@ -80,7 +84,12 @@ def _league(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
     since = {name: board.since(name)["log_loss"] for name in weights}  # type: ignore[typeddict-item]
     known = {name: loss for name, loss in since.items() if loss is not None}
     best = min(known, key=known.__getitem__, default=None)
-    return {"generations": generations, "best": best, "weights": weights}
+    return {
+        "generations": generations,
+        "training": learner.training(),
+        "best": best,
+        "weights": weights,
+    }
 
 
 def summary_figures(learner: Learner, board: Board) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class _Linear(Estimator):
     namespaces: str
     raw: bool
     seed: int
+    names: bool
 
     def _reset(self) -> None:
         """Be as not yet started."""
@@ -114,7 +115,9 @@ class _Linear(Estimator):
             self.classes = Classes(self.oaa, numbered=numbered, text=schema is not None)
         member = self._member()
         self._schema = None if schema is None else schema.to_dict()
-        self._encoder = Encoder(() if schema is None else schema.fields, seed=self.seed)
+        self._encoder = Encoder(
+            () if schema is None else schema.fields, seed=self.seed, names=self.names
+        )
         self._engine = Engine({"encoder": self._encoder, "linear": member})
         self.scoreboard = None if self.raw else self.new_board()
         self._of_one, self._gate = _One(self.oaa), Gate()
@@ -380,12 +383,20 @@ class _Linear(Estimator):
         chosen = np.empty(n if self.oaa is not None else 0, np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            return encoder.block(batch, start, stop)
+            return encoder.block(batch, start, stop, learn=learn)
 
         for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
             self._score(block, tape, out[start:stop], scores[start:stop], chosen[start:stop])
         self.scores, self.chosen = scores, chosen
         return chosen if self.raw and self.oaa is not None else out
+
+    def linked(self) -> tuple[Any, Any, Any]:
+        """Return prediction, scores and codes of the classes chosen of one record just scored."""
+        member = self.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        one = self._of_one
+        self._link(member, one.p, one.scores, one.chosen)
+        return one.p, one.scores, one.chosen
 
     def _score(
         self,
@@ -466,6 +477,8 @@ class _Linear(Estimator):
                 if tape.learns and encoder.meet(x):
                     engine.forget()
                 block = encoder.block_one(x, y, w)
+            elif tape.learns:
+                encoder.note(x)
             one = self._of_one
             if engine.run(block, tape, again=encoder.again):
                 member: Any = engine.parts["linear"]
@@ -654,6 +667,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         correct_late: float = 0.0,
         most_pending: int = 100_000,
         negatives: float = 1.0,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -679,6 +693,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         self.correct_late = correct_late
         self.most_pending = most_pending
         self.negatives = negatives
+        self.names = names
         self._opened()
         self._reset()
 
@@ -856,6 +871,7 @@ class LinearRegressor(_Linear, base.Regressor):
         seed: int = 0,
         alpha: float | None = None,
         beta: float | None = None,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -873,6 +889,7 @@ class LinearRegressor(_Linear, base.Regressor):
         self.seed = seed
         self.alpha = alpha
         self.beta = beta
+        self.names = names
         self._reset()
 
     def predict_one(self, x: dict[Hashable, Any], **kwargs: Any) -> RegTarget:

@@ -94,6 +94,9 @@ def open_records(
         if path is None or config.given.keys() & ROLES:
             raise
         raise SnapshotError(f"the model {path!r} does not fit: {error}") from None
+    if config["names"] and not source.schema.fields:
+        source.close()
+        raise ConfigError("--names keeps those of columns, and there are none here: leave it out")
     if schema is not None and path is not None:
         try:
             same_columns(source, schema, path)

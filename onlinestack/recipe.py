@@ -265,6 +265,8 @@ class Recipe:
         Bins of a column in training.
     seed
         Seed of all that is random.
+    names
+        Whether the encoder keeps names of features.
 
     Raises
     ------
@@ -294,6 +296,7 @@ class Recipe:
     max_bin: int = 64
     background: bool = True
     seed: int = 0
+    names: bool = False
 
     def __post_init__(self) -> None:
         _within("bits", self.bits, 1, MOST_BITS)

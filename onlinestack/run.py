@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 TIDY = 1 << 18
 """Records between two times that unused memory is given back."""
+SOON, FEWEST = 0.5, 256
+"""Seconds, about, between two pieces of news where somebody watches, and the fewest records."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
 
@@ -90,6 +92,8 @@ class Run:
         self.out_of_order = self.generations = self.refused = 0
         self._newest = NOT_A_TIME
         self._said = 0
+        self._at = 0, 0, 0, 0
+        """First record of the batch at hand and the one behind its last, and the same in bytes."""
         self.pending = self.carried = self.labels_rejected = 0
         self._feed: LabelColumn | LabelFiles | None = None
         self._signals = Signals()
@@ -216,10 +220,11 @@ class Run:
         for batch in batches:
             first = self.read
             end = first + batch.read
+            self._at = first, end, self._at[3], self.source.bytes_done
             if end // TIDY > first // TIDY:
                 give_back()
             while self.read < end:
-                border = min(end, 1 << self.read.bit_length(), self.read + self.learner.room)
+                border = min(end, 1 << self.read.bit_length(), self.read + self._room())
                 if limit is not None:
                     border = min(border, limit)
                 if every:
@@ -239,6 +244,14 @@ class Run:
             return 128 + signals.number
         self._last_labels()
         return 0
+
+    def _room(self) -> int:
+        """Return how many records may be taken before there is news again."""
+        room = self.learner.room
+        if self.report.live:
+            speed = self._speed()["records_per_second"]
+            room = min(room, max(FEWEST, int(SOON * speed)))
+        return room
 
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
@@ -441,8 +454,10 @@ class Run:
         return time.perf_counter() - self._started
 
     def size(self) -> tuple[int | None, int]:
-        """Return the size of the sources in bytes, None where unknown, and how much is read."""
-        return self.source.size_hint, self.source.bytes_done
+        """Return the size of the sources in bytes, None where unknown, and how much is learned."""
+        first, end, before, behind = self._at
+        done = before + (behind - before) * (self.read - first) // max(1, end - first)
+        return self.source.size_hint, done
 
 
 def _behind(position: Position, count: int) -> Position:

@@ -144,6 +144,13 @@ _ROWS = [
     Setting("learner", "seed", "whole", "Seed of all that is random.", ("--seed",), "N"),
     Setting(
         "learner",
+        "names",
+        "flag",
+        "Keep names of features, which are values of records, for inspect.",
+        ("--names",),
+    ),
+    Setting(
+        "learner",
         "learning_rate",
         "number",
         "Learning rate.",
@@ -435,6 +442,14 @@ _ROWS = [
         ("--limit",),
         "N",
         0,
+    ),
+    Setting(
+        "log",
+        "track",
+        "list",
+        "Send figures to tensorboard:DIR, mlflow:EXPERIMENT or prometheus:PORT; may be repeated.",
+        ("--track",),
+        "WHERE",
     ),
     Setting("log", "json", "flag", "One JSON object a line on stdout.", ("--json",)),
     Setting("log", "quiet", "flag", "Only errors on stderr.", ("--quiet",)),

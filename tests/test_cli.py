@@ -193,7 +193,7 @@ def test_options_of_the_linear_learner_have_a_panel_of_their_own():
     panels = re.split(r"^\W*─ ([^─]+) ─.*$", call("learn", "--help").stdout, flags=re.MULTILINE)
     panels = dict(zip(panels[1::2], panels[2::2], strict=True))
     assert "--loss" in panels["Linear learner (--preset linear)"]
-    learner = {"--preset", "--bits", "--seed", "--combiners"}
+    learner = {"--preset", "--bits", "--seed", "--names", "--combiners"}
     assert set(re.findall(r"--\w+", panels["Learner"])) == learner
 
 
@@ -223,7 +223,7 @@ def test_json_lines_of_a_stack(more, small):
     names = ["fields", "trees", "bits", "scores", "mean"]
     checkpoints = [e for e in events if e["event"] == "checkpoint"]
     assert [e["records"] for e in checkpoints] == [2**k for k in range(10)]
-    league = {"generations": int, "best": str, "weights": dict}
+    league = {"generations": int, "training": dict, "best": str, "weights": dict}
     for event in checkpoints:
         assert set(event) == {*CHECKPOINT, *league, "auc_since", "click_rate_since"}
         for key, kind in league.items():
@@ -565,8 +565,20 @@ class Terminal(io.StringIO):
         return True
 
 
+FIGURES = {
+    "log_loss": 0.28123,
+    "generations": 7,
+    "best": "newton 30000",
+    "training": {"trees": 9, "trees on pairs": 9},
+    "weights": {},
+}
+
+
 class Halfway:
-    read = 1000
+    read = 1_234_567
+
+    def checkpoint(self):
+        return FIGURES
 
     def size(self):
         return 100, 50
@@ -585,7 +597,9 @@ def test_lines_fit_the_terminal(monkeypatch, columns):
     report.checkpoint({"records": 1234567, "log_loss": 0.5, "auc": None, "best": name})
     expert = {"kind": "member", "log_loss": 0.5, "auc": 0.5, "weight": 0.5}
     if columns >= 40:
-        report._experts({**expert, "final": "mixture", "experts": {name: expert}})
+        scores = {**expert, "final": "mixture", "experts": {name: expert}}
+        for line in terminal.league_lines(scores, columns):
+            report.note(line)
     drawn = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", out.getvalue())
     assert max(len(line) for line in re.split(r"[\r\n]", drawn)) < columns
     assert "1,234,567" in drawn

@@ -48,9 +48,10 @@ ORDER = [
     ["consume"],
     ["config"],
     ["saved", "feeds"],
-    ["opening"],
+    ["opening", "inspection"],
     ["run", "consuming"],
-    ["terminal"],
+    ["terminal", "writers"],
+    ["shown"],
     ["cli"],
 ]
 """Modules and folders of the package from bottom to top; those of one line are strangers."""

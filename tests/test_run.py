@@ -25,6 +25,8 @@ TIMES = {"seconds", "records_per_second"}
 class Listener:
     """A report that keeps what it hears."""
 
+    live = False
+
     def __init__(self):
         self.checkpoints, self.notes, self.result, self.ended = [], [], None, False
         self.generations = []

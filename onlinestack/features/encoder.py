@@ -34,6 +34,7 @@ from onlinestack.features.columns import (
     encode_rows,
     plain_numbers,
 )
+from onlinestack.features.names import Ledger
 from onlinestack.features.number_text import TEXT, number_of
 from onlinestack.features.values import canonical, elements, is_multiple, is_number, kind_of
 from onlinestack.murmur import uniform_hash
@@ -117,6 +118,12 @@ class _Reader:
             return self.hashes[bisect_right(self.edges, number)]
         return uniform_hash(np.float64(lower_edge(number)).tobytes(), self.seed)
 
+    def edge(self, number: float) -> float:
+        """Return the lower edge of the bin that a finite number lies in."""
+        if self.hashes:
+            return (-math.inf, *self.edges)[bisect_right(self.edges, number)]
+        return lower_edge(number)
+
 
 class _Memory(dict[Any, int]):
     """The hashes of texts met lately in a field, and of "missing" as None.
@@ -175,6 +182,11 @@ class _Bins(dict[Any, int]):
                 self.clear()
             self[value] = hashed
         return hashed
+
+
+def _texts(value: Any) -> list[bytes]:
+    """Return a text's tokens, or a list's elements."""
+    return elements(value) if is_multiple(value) else canonical(value).split()
 
 
 def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
@@ -244,6 +256,13 @@ class Encoder:
         Whether namespace ``x``, the plain numbers, is given too.
     extents
         Whether to tell where each field's features lie.
+    names
+        Whether to keep names of features met in records that are learned; extents are then told.
+
+    Attributes
+    ----------
+    ledger
+        The names; None where none are kept.
 
     Raises
     ------
@@ -276,16 +295,18 @@ class Encoder:
         seed: int = 0,
         plain: bool = False,
         extents: bool = False,
+        names: bool = False,
     ) -> None:
-        names, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
-        if names != sorted(set(names)):
+        own, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
+        if own != sorted(set(own)):
             raise ValueError(
-                f"Fields came as {', '.join(names[:20])}; expected each name once, in order: sort "
+                f"Fields came as {', '.join(own[:20])}; expected each name once, in order: sort "
                 "them by name."
             )
         self.growing = not fields
-        self.plain, self.extents = plain, extents
-        self._names, self._kinds = names, kinds
+        self.plain, self.extents = plain, extents or names
+        self.ledger = Ledger() if names else None
+        self._names, self._kinds = own, kinds
         numbers = kinds.count("number")
         rows = RESERVOIR_ROWS
         if not self.growing:
@@ -319,6 +340,7 @@ class Encoder:
             row = reader.seed, reader.missing, reader.number
             self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = row
             self._readers.append(reader)
+        self._seeds = self._fields_table[:, SEED].astype(np.uint32)
         self._plain_seeds = np.array(
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
@@ -558,7 +580,7 @@ class Encoder:
         closes += encoded.start[:, :1]
         return encoded._replace(opens=closes - counts, closes=closes)
 
-    def block(self, batch: Any, start: int, stop: int) -> Block:
+    def block(self, batch: Any, start: int, stop: int, *, learn: bool = False) -> Block:
         """Return the rows ``start`` to ``stop`` of a source's batch as a block for the kernels.
 
         Parameters
@@ -567,6 +589,8 @@ class Encoder:
             A batch of a source; what it parsed itself (Vowpal Wabbit text) is taken as it is.
         start, stop
             First row and the one behind the last.
+        learn
+            Whether they are to be learned, so that their names may be kept.
         """
         if batch.features is not None:
             features: Block = batch.features
@@ -575,13 +599,36 @@ class Encoder:
         if ready is not None and ready.columns is not self._columns and ready.encoder is self:
             self._take(ready.columns, ready.table, ready.keep)
         rows = slice(start, stop)
+        encoded = self.encode(batch.columns, start, stop)
+        if learn:
+            columns = batch.columns
+            self._note(encoded, lambda row, field: columns[field][start + row].as_py())
         return Block(
-            batch.label[rows],
-            batch.weight[rows],
-            batch.initial[rows],
-            batch.row[rows],
-            *self.encode(batch.columns, start, stop),
+            batch.label[rows], batch.weight[rows], batch.initial[rows], batch.row[rows], *encoded
         )
+
+    def _note(self, encoded: Encoded, value_of: Callable[[int, int], Any]) -> None:
+        """Show features to the ledger, if there is one; values are asked for by row and field."""
+        if self.ledger is None:
+            return
+
+        def called(row: int, field: int) -> list[str]:
+            return self._called(self._readers[field], value_of(row, field))
+
+        self.ledger.note(encoded.index, encoded.opens, encoded.closes, self._seeds, called)
+
+    def note(self, x: Mapping[Any, Any]) -> None:
+        """Keep the names of a record that is to be learned; `meet` does it, too.
+
+        Parameters
+        ----------
+        x
+            The record, whose fields are known.
+        """
+        if self.ledger is not None:
+            values = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
+            names = self._names
+            self._note(self.encode_one(x), lambda _, field: values.get(names[field]))
 
     # dicts
 
@@ -605,21 +652,54 @@ class Encoder:
 
     def _several_of(self, reader: _Reader, value: Any) -> list[int]:
         """Return the hashes of a text's tokens or a list's elements."""
-        texts = elements(value) if is_multiple(value) else canonical(value).split()
-        return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
+        return [uniform_hash(text, reader.seed) for text in _texts(value)] or [reader.missing]
+
+    def called(self, values: Sequence[Any]) -> list[list[str]]:
+        """Return for each field what to call the features of a value, in their order.
+
+        Parameters
+        ----------
+        values
+            One a field, in the order of the fields; None where missing.
+
+        Examples
+        --------
+        >>> encoder = Encoder()
+        >>> _ = encoder.meet({"price": 3.5, "site": "news", "tags": ["a", "b"]})
+        >>> encoder.called([5.0, None, ["b", "a"]])
+        [['price>=4'], ['site missing'], ['tags=b', 'tags=a']]
+        """
+        return [self._called(r, value) for r, value in zip(self._readers, values, strict=True)]
+
+    def _called(self, reader: _Reader, value: Any) -> list[str]:
+        name = reader.name
+        if reader.kind == "text" or is_multiple(value):
+            texts = [f"{name}={text.decode(errors='replace')}" for text in _texts(value)]
+            return texts or [f"{name} missing"]
+        hashed, number = self._hash(reader, value)
+        if not math.isnan(number):
+            edge = reader.edge(number)
+            return [f"{name}>={edge:.6g}" if edge > -math.inf else f"{name} lowest"]
+        if hashed == reader.missing:
+            return [f"{name} missing"]
+        return [f"{name}={canonical(value).decode(errors='replace')}"]
 
     def meet(self, x: Mapping[Any, Any]) -> bool:
         """Learn the fields that are new in a record about to be learned; tell if there were some.
 
-        Without effect when the encoder was given its fields.
+        Without effect when the encoder was given its fields, but for the names it keeps.
 
         Parameters
         ----------
         x
             The record; neither kept nor changed.
         """
-        if self.knows(x):
-            return False
+        changed = not self.knows(x) and self._grow(x)
+        self.note(x)
+        return changed
+
+    def _grow(self, x: Mapping[Any, Any]) -> bool:
+        """Learn the fields that are new in a record; tell if there were some."""
         changed = False
         kinds = dict(zip(self._names, self._kinds, strict=True))
         for key, value in x.items():
@@ -863,9 +943,13 @@ class Encoder:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return arrays and JSON-able values from which `restore` rebuilds the encoder."""
         arrays, bins = self.bins.state()
+        names = None
+        if self.ledger is not None:
+            own, names = self.ledger.state()
+            arrays |= {f"names/{name}": array for name, array in own.items()}
         fields = [[name, kind] for name, kind in zip(self._names, self._kinds, strict=True)]
         meta = {"fields": fields, "growing": self.growing, "bins": bins}
-        meta |= {"plain": self.plain, "extents": self.extents}
+        meta |= {"plain": self.plain, "extents": self.extents, "names": names}
         return arrays, meta
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -873,6 +957,9 @@ class Encoder:
         self._names = [name for name, _ in meta["fields"]]
         self._kinds = [kind for _, kind in meta["fields"]]
         self.growing, self.plain, self.extents = meta["growing"], meta["plain"], meta["extents"]
+        own = {k.removeprefix("names/"): a for k, a in arrays.items() if k[:6] == "names/"}
+        names = meta.get("names")
+        self.ledger = None if names is None else Ledger.restored(own, names)
         self.bins = Bins.restored(dict(arrays), meta["bins"])
         self._set_up()
 

@@ -169,15 +169,18 @@ class Source:
                 resumed = i == at["file"] and at["offset"] >= 0
                 skip = at["skip"] if resumed else 0
                 record = at["record"] - skip if resumed else 0
+                before = 0
                 for batch, done in self._file(i, at["offset"] if resumed else None):
                     batch.position["file"] = i
                     row, record = self._number(batch, row, record), record + batch.read
+                    before, length = done, done - before
                     if skip >= batch.read > 0:
                         skip -= batch.read
                         continue
-                    self.bytes_done = behind + done
                     for first in range(skip, batch.read, self._batch_size):
-                        yield batch.part(first, min(first + self._batch_size, batch.read))
+                        last = min(first + self._batch_size, batch.read)
+                        self.bytes_done = behind + done - length * (batch.read - last) // batch.read
+                        yield batch.part(first, last)
                     skip = 0
                 if skip:
                     raise SourceError(
