@@ -95,6 +95,10 @@ class Estimator:
         """Return what became of each training since the last call, oldest first."""
         return []
 
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return {}
+
     def check_saving(self) -> None:
         """Refuse, before a run that is to be saved begins, what can not be saved.
 

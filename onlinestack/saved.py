@@ -29,7 +29,10 @@ __all__ = [
     "settings_of",
 ]
 
-FORGOTTEN = {"load", "resume", "save", "save_every", "limit", "json", "quiet", "verbose"}
+FORGOTTEN = {
+    *("load", "resume", "save", "save_every", "limit"),
+    *("report", "slice_by", "dashboard", "port", "json", "quiet", "verbose"),
+}
 """Settings that say how to run, not what is learned."""
 
 ROLES = ("label", "positive", "id", "time", "time_format", "weight", "label_time")

@@ -494,6 +494,10 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         """Return what became of each training since the last call, oldest first."""
         return self._started().events()
 
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return self._started().gains()
+
     def _beside(self) -> State:
         arrays, meta = super()._beside()
         # The entries themselves, since those of the preset may be others one day.

@@ -138,6 +138,9 @@ class QuietReport:
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing."""
 
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Say nothing."""
 
@@ -149,7 +152,7 @@ class QuietReport:
 
 
 class JsonReport(QuietReport):
-    """Write one JSON object a line on stdout: checkpoints, then the summary."""
+    """Write one JSON object a line on stdout: checkpoints, points between them, the summary."""
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
@@ -157,6 +160,10 @@ class JsonReport(QuietReport):
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Write what became of a training."""
+        self._write(event)
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Write what curves and slices are drawn from."""
         self._write(event)
 
     def summary(self, scores: Mapping[str, Any]) -> None:
@@ -176,6 +183,8 @@ def _finite(value: Any) -> Any:
     """Return the value with null for what JSON has no number for."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -238,6 +247,9 @@ class TableReport:
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing; the table counts generations."""
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Say nothing; the table has checkpoints."""
 
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Draw the account of records and the table of experts."""

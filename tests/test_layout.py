@@ -41,7 +41,7 @@ ORDER = [
     ["learner", "stacker"],
     ["compiling"],
     ["models"],
-    ["figures"],
+    ["figures", "report"],
     ["progressive"],
     ["vw"],
     ["intake"],

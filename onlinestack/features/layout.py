@@ -311,6 +311,25 @@ class Layout:
         self._growing = np.array(slots, np.int64), np.array(places, np.int64)
         self._laid = None
 
+    def named(
+        self, fields: Sequence[str], numbers: Sequence[str]
+    ) -> tuple[list[str | None], list[str | None]]:
+        """Return the name of what lies in each field slot and in each number's column.
+
+        Parameters
+        ----------
+        fields, numbers
+            Names of the encoder's fields and of those that are numbers; of use where they have
+            their places by order.
+        """
+        slots = self._slots or {name: at for at, name in enumerate(fields)}
+        places = self._places or {name: at for at, name in enumerate(numbers)}
+        by_slot, by_place = ({at: name for name, at in each.items()} for each in (slots, places))
+        return (
+            [by_slot.get(at) for at in range(self.fields)],
+            [by_place.get(at) for at in range(self.numbers)],
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         # Views of an array would be arrays of their own.
         none = dict.fromkeys(("_given", "_laid", "_copy", "_pool_of_one"))
