@@ -205,6 +205,8 @@ class Run:
                 **start_figures(self.learner, self._board),
             }
         )
+        if self.read:  # what the first window of the run begins with
+            self._point(self._watch)
 
     def _continue(
         self, meta: Mapping[str, Any], path: str, arrays: Mapping[str, NDArray[Any]]

@@ -12,6 +12,13 @@ __all__ = ["History", "ReportError", "read_history"]
 
 TRAININGS = 2000
 """Generations that are kept, the newest."""
+NEEDED = {
+    "start": {"task", "names", "kinds", "weighed", "sources", "at", "preset", "version"}
+    | {"learning", "resumed_at"},
+    "point": {"records", "learned", "pending", "rejected", "weight", "seconds", "shares"},
+    "generation": {"member", "number", "cut", "accepted", "active_from", "seconds"},
+}
+"""What events must have that pages are made of."""
 HINT = "give a file written by learn --json"
 
 
@@ -131,12 +138,13 @@ def read_history(path: str) -> tuple[History, str | None]:
                 event = json.loads(line)
                 if not isinstance(event, dict) or not isinstance(event.get("event"), str):
                     raise ReportError(f"{path}: line {number} is no event of a run: {HINT}")
+                missing = sorted(NEEDED.get(event["event"], set()) - event.keys())
+                if missing:
+                    raise ReportError(
+                        f"{path}: line {number}, a {event['event']}, lacks {', '.join(missing)}: "
+                        f"{HINT}"
+                    )
                 history.add(event)
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ReportError(
-                    f"{path}: line {number} is no event as this version writes it "
-                    f"({type(error).__name__}: {error}): {HINT}"
-                ) from None
             except (UnicodeDecodeError, json.JSONDecodeError):
                 if line.endswith(b"\n") or not events:
                     raise ReportError(f"{path}: line {number} is not JSON: {HINT}") from None
