@@ -27,6 +27,7 @@ CODES = {
     "SchemaError": 2,
     "OptionError": 2,
     "BadRowsError": 3,
+    "ReportError": 2,
     "SnapshotError": 4,
 }
 """Exit codes by name of the error, so that none of their slow modules is imported for it."""
@@ -196,7 +197,7 @@ def learn(config: Config) -> int:
 
 @_command(
     *("consume", "learner", "stack", "labels", "label_time"),
-    *("resume", "save", "save_every", "preset"),
+    *("resume", "save", "save_every", "preset", "dashboard", "port"),
 )
 def predict(config: Config) -> int:
     """Predict every record of the sources with a model, without learning.
@@ -236,7 +237,7 @@ def config(config: Config) -> int:
 # What is about files, or about a run that ends with its source.
 @_command(
     *("source", "labels.labels", "label_time", "load", "resume", "save", "save_every"),
-    *("predictions", "max_bad_rows", "limit"),
+    *("predictions", "max_bad_rows", "limit", "report", "slice_by", "dashboard", "port"),
 )
 def consume(config: Config) -> int:
     """Predict records from a broker, learn them when their labels come, and go on after any end.
@@ -255,6 +256,38 @@ def consume(config: Config) -> int:
     report = _tracked(config)
     with _logging(config, report):
         return open_consumer(config, report).run(drain=config["drain"])
+
+
+@app.command(
+    epilog="Exit codes: 0 done, 1 failure, 2 no file of a run, or no library for the page."
+)
+def report(
+    run: Annotated[str, typer.Argument(help="JSON lines of learn --json.", metavar="RUN.jsonl")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Where the page goes.", metavar="FILE")
+    ] = "report.html",
+) -> None:
+    """Make a page about a run: curves, weights, reliability, slices, fields, rejects.
+
+    [bold]Examples[/bold]
+
+    onlinestack learn clicks.parquet --label click --slice-by site --json > run.jsonl
+
+    onlinestack report run.jsonl -o report.html
+    """
+
+    def verb() -> int:
+        from onlinestack.report.history import read_history
+        from onlinestack.report.page import check_libraries, write_page
+
+        check_libraries()
+        history, odd = read_history(run)
+        write_page(history, output)
+        if odd:
+            typer.echo(f"onlinestack: {odd}", err=True)
+        return 0
+
+    raise typer.Exit(_told(verb, lambda: 0))
 
 
 @app.command(
@@ -441,8 +474,35 @@ def _run(config: Config, learning: bool) -> int:
     with uncollected():
         from onlinestack.run import Run
     report = _tracked(config)
-    with _logging(config, report):
-        return Run(config, report, learning=learning).go()
+    if not config["report"] and not config["dashboard"]:
+        with _logging(config, report):
+            return Run(config, report, learning=learning).go()
+    from onlinestack.report.page import check_libraries, write_page
+    from onlinestack.report.recorder import Recorder
+
+    check_libraries()
+    recorder = Recorder(report)
+    with _logging(config, recorder), _dashboard(config, recorder):
+        code = Run(config, recorder, learning=learning).go()
+    history = recorder.history()
+    if config["report"]:
+        if history is None:
+            raise ConfigError(f"--report {config['report']}: no record was read, so it has no page")
+        write_page(history, config["report"])
+    return code
+
+
+@contextmanager
+def _dashboard(config: Config, recorder: Any) -> Iterator[None]:
+    """Show the page while the run goes on, if that is asked for."""
+    if not config["dashboard"]:
+        yield
+        return
+    from onlinestack.report.dashboard import Dashboard
+
+    with Dashboard(recorder, config["port"]) as dashboard:
+        recorder.note(f"dashboard at {dashboard.address}")
+        yield
 
 
 def _report(config: Config) -> Any:

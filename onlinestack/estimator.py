@@ -112,6 +112,10 @@ class Estimator:
         """Return the numbers of the generations in training now, by member."""
         return {}
 
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return {}
+
     def check_saving(self) -> None:
         """Refuse, before a run that is to be saved begins, what can not be saved.
 

@@ -281,6 +281,52 @@ class Scoreboard:
         auc = self._histograms.auc(k, mass[k])
         return _figures(self._totals - totals, _losses(self._sums[k]) - _losses(sums[k]), auc)
 
+    def plain(self) -> dict[str, Any]:
+        """Return the figures of all over the whole run that take no time, lists as `names`."""
+        scores = [_figures(self._totals, _losses(sums), None) for sums in self._sums]
+        return {
+            "weight": scores[0]["weight"],
+            "click_rate": scores[0]["click_rate"],
+            "log_loss": [each["log_loss"] for each in scores],
+            "calibration": [each["calibration"] for each in scores],
+        }
+
+    def reliability(self, name: str, most: int = 20) -> list[dict[str, float]]:
+        """Return how often clicks came where an expert predicted them more or less probable.
+
+        Parameters
+        ----------
+        name
+            The expert.
+        most
+            Groups of about the same weight that its predictions are cut into, at most.
+
+        Returns
+        -------
+        A group each, by rising probability: its bounds ``low`` and ``high``, the ``weight`` of its
+        records, the mean probability ``predicted`` and the click rate ``observed``. Within one of
+        the histogram's bins, which are fine where much lies, the mean is taken to be its middle.
+        """
+        bins = self._histograms.bins(self._number(name))
+        weight = bins[:, 2] + bins[:, 3]
+        behind = np.cumsum(weight)
+        share = behind[-1] / most if len(bins) else 1.0
+        group = np.floor((behind - weight / 2) / share)
+        groups: list[dict[str, float]] = []
+        for number in np.unique(group):
+            part, own = bins[group == number], weight[group == number]
+            total = float(own.sum())
+            groups.append(
+                {
+                    "low": float(part[0, 0]),
+                    "high": float(part[-1, 1]),
+                    "weight": total,
+                    "predicted": float(((part[:, 0] + part[:, 1]) / 2 * own).sum()) / total,
+                    "observed": float(part[:, 3].sum()) / total,
+                }
+            )
+        return groups
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return all figures as named arrays and JSON."""
         bins = self._histograms

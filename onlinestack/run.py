@@ -19,17 +19,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack import snapshot
+from onlinestack import __version__, snapshot
 from onlinestack.block import Block, immediate_tape
 from onlinestack.compiling import announced
 from onlinestack.config import Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles, named
-from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
+from onlinestack.figures import (
+    Report,
+    checkpoint_figures,
+    late_figures,
+    point_figures,
+    start_figures,
+    summary_figures,
+)
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
 from onlinestack.io.times import NOT_A_TIME, count_older
-from onlinestack.opening import check_outputs, new_learner, open_labels, open_records
+from onlinestack.opening import (
+    check_outputs,
+    check_slices,
+    new_learner,
+    open_labels,
+    open_records,
+)
+from onlinestack.report.watch import Watch
 from onlinestack.saved import (
     kept_settings,
     same_sources,
@@ -96,6 +110,7 @@ class Run:
         """First record of the batch at hand and the one behind its last, and the same in bytes."""
         self.pending = self.carried = self.labels_rejected = 0
         self._feed: LabelColumn | LabelFiles | None = None
+        self._watch: Watch | None = None
         self._signals = Signals()
 
     def go(self) -> int:
@@ -164,6 +179,38 @@ class Run:
         own = self.learner.scoreboard if self.learning else None
         self._board = own or self.learner.new_board()
         self._open_sinks(sinks)
+        self._open_watch()
+
+    def _open_watch(self) -> None:
+        """Begin to keep what a report is made from, where somebody will read it."""
+        config, schema = self.config, self.source.schema
+        late = self._feed is not None
+        check_slices(config, schema, late=late)
+        asked = bool(config["report"] or config["slice_by"] or config["dashboard"])
+        if not asked and not config["json"]:
+            return
+        self._watch = Watch(
+            self.learner,
+            [field.name for field in schema.fields],
+            config["slice_by"],
+            resumed_at=self.read,
+            sliced=not late,
+            permute=asked,
+        )
+        self.report.detail(
+            {
+                "event": "start",
+                "version": __version__,
+                "at": time.time(),
+                "preset": config["preset"],
+                "learning": self.learning,
+                "sources": list(config["paths"]),
+                "resumed_at": self.read,
+                **start_figures(self.learner, self._board),
+            }
+        )
+        if self.read:  # what the first window of the run begins with
+            self._point(self._watch)
 
     def _continue(
         self, meta: Mapping[str, Any], path: str, arrays: Mapping[str, NDArray[Any]]
@@ -229,10 +276,14 @@ class Run:
                     border = min(border, limit)
                 if every:
                     border = min(border, (self.read // every + 1) * every)
+                if self._watch is not None:
+                    border = min(border, self._watch.pace.next(self.read))
                 self._piece(batch, first, border)
                 if self.read & (self.read - 1) == 0:
                     self.report.checkpoint(self.checkpoint())
                     self._board.mark()
+                if self._watch is not None and self._watch.pace.due(self.read):
+                    self._point(self._watch)
                 if every and self.read % every == 0:
                     self.save()
                 if signals.number:
@@ -309,6 +360,8 @@ class Run:
         if piece.rejects:
             self._reject(piece.rejects)
         if p is not None:
+            if self._watch is not None:
+                self._watch.see(piece, p)
             if not self.learning:
                 self.learner.keep(self._board, _labels(piece), immediate_tape(piece.label), p)
             if self._predictions is not None:
@@ -345,6 +398,8 @@ class Run:
             self.report.generation(event)
 
     def _reject(self, rejects: list[Any]) -> None:
+        if self._watch is not None:
+            self._watch.reject(rejects)
         if self._rejects is not None:
             self._rejects.write(rejects)
             return
@@ -395,6 +450,8 @@ class Run:
             self.report.note(
                 f"{self.rejected:,} records were rejected; --rejects FILE keeps them with reasons"
             )
+        if self._watch is not None:
+            self._point(self._watch, last=True)
         self.report.summary(self.summary())
         if code:
             name = signal.Signals(code - 128).name
@@ -411,6 +468,22 @@ class Run:
             **checkpoint_figures(self.learner, self._board, self.generations),
             **self._speed(),
         }
+
+    def _point(self, watch: Watch, *, last: bool = False) -> None:
+        """Tell what curves are drawn from; now and then, and at the end, the rest, too."""
+        self.report.detail(
+            {
+                "event": "point",
+                "records": self.read,
+                **self._counts(),
+                "generations": self.generations,
+                "seconds": self.seconds(),
+                **point_figures(self.learner, self._board),
+            }
+        )
+        if watch.detailed() or last:
+            details = {"event": "details", "records": self.read, **watch.details(self._board)}
+            self.report.detail(details | (watch.importance() if last else {}))
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""

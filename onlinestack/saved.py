@@ -31,7 +31,7 @@ __all__ = [
 
 FORGOTTEN = {
     *("load", "resume", "save", "save_every", "limit"),
-    *("track", "json", "quiet", "verbose"),
+    *("report", "slice_by", "dashboard", "port", "track", "json", "quiet", "verbose"),
 }
 """Settings that say how to run, not what is learned."""
 

@@ -508,6 +508,10 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         """Return the numbers of the generations in training now, by member."""
         return {part.name: part.number for part in self._started().trees if part.training}
 
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return self._started().gains()
+
     def _beside(self) -> State:
         arrays, meta = super()._beside()
         # The entries themselves, since those of the preset may be others one day.

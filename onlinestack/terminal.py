@@ -155,6 +155,9 @@ class QuietReport:
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing."""
 
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Say nothing."""
 
@@ -166,7 +169,7 @@ class QuietReport:
 
 
 class JsonReport(QuietReport):
-    """Write one JSON object a line on stdout: checkpoints, then the summary."""
+    """Write one JSON object a line on stdout: checkpoints, points between them, the summary."""
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
@@ -174,6 +177,10 @@ class JsonReport(QuietReport):
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Write what became of a training."""
+        self._write(event)
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Write what curves and slices are drawn from."""
         self._write(event)
 
     def summary(self, scores: Mapping[str, Any]) -> None:
@@ -265,6 +272,9 @@ class TableReport:
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing; the table counts generations."""
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Say nothing; the table has checkpoints."""
 
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Draw the account of records and the table of experts."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onlinestack.config import ConfigError, nearest
-from onlinestack.figures import Report
+from onlinestack.figures import Relay, Report
 
 __all__ = ["WRITERS", "Scalar", "Tracked", "open_writer", "scalars"]
 
@@ -196,7 +196,7 @@ def open_writer(told: str) -> Writer:
         raise ConfigError(f"--track {told} can not be opened: {error}") from None
 
 
-class Tracked:
+class Tracked(Relay):
     """A report that also feeds trackers.
 
     Parameters
@@ -210,38 +210,35 @@ class Tracked:
     live = True
 
     def __init__(self, report: Report, writers: Mapping[str, Writer]) -> None:
-        self._report, self._writers = report, dict(writers)
+        super().__init__(report)
+        self._writers = dict(writers)
         self._next = time.monotonic() + EVERY
         self._read = 0
 
     def tick(self, run: Any) -> None:
         """Hear that some more records were read; look at them every few seconds."""
-        self._report.tick(run)
+        super().tick(run)
         if time.monotonic() >= self._next:
             self._write(run.checkpoint())
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Tell the figures at a doubling count of records."""
-        self._report.checkpoint(scores)
+        super().checkpoint(scores)
         self._write(scores)
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Tell what became of a training."""
-        self._report.generation(event)
+        super().generation(event)
         self._write(event, event["active_from"] or event["cut"])
 
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Tell the figures of the whole run."""
-        self._report.summary(scores)
+        super().summary(scores)
         self._write(scores, scores["read"])
-
-    def note(self, text: str) -> None:
-        """Say one line to the user."""
-        self._report.note(text)
 
     def end(self) -> None:
         """Close the trackers."""
-        self._report.end()
+        super().end()
         for told in list(self._writers):
             self._try(told, lambda writer: writer.close())
         self._writers.clear()

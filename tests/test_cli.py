@@ -151,6 +151,7 @@ def test_help_names_every_option():
             left_out = command == "predict" and (
                 row.table in ("learner", "stack", "labels")
                 or row.key in ("label_time", "resume", "save", "save_every", "preset")
+                or row.key in ("dashboard", "port")
             )
             for option in re.findall(r"--?[a-z][\w-]*", " ".join(row.options)):
                 found = re.search(rf"(?<![\w-]){option}(?![\w-])", result.stdout)
@@ -163,6 +164,7 @@ def test_help_of_consume_names_its_options_and_no_other_command_does():
         files = row.table == "source" or row.key in (
             *("labels", "label_time", "load", "resume", "save", "save_every"),
             *("predictions", "max_bad_rows", "limit"),
+            *("report", "slice_by", "dashboard", "port"),
         )
         for option in re.findall(r"--[a-z][\w-]*", " ".join(row.options)):
             found = {n for n, text in shown.items() if re.search(rf"{option}(?![\w-])", text)}
@@ -201,9 +203,12 @@ def test_json_lines(clicks):
     result = call("learn", clicks, "--label", "click", "--json", *LINEAR)
     assert result.exit_code == 0
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [e["records"] for e in events[:-1]] == [1, 2, 4, 8, 16, 32, 64]
-    for event in events[:-1]:
-        assert list(event) and event["event"] == "checkpoint"
+    kinds = [event["event"] for event in events]
+    assert (kinds[0], kinds[-2:]) == ("start", ["details", "summary"])
+    assert set(kinds[1:-2]) == {"checkpoint", "point"}
+    checkpoints = [e for e in events if e["event"] == "checkpoint"]
+    assert [e["records"] for e in checkpoints] == [1, 2, 4, 8, 16, 32, 64]
+    for event in checkpoints:
         for key, kind in CHECKPOINT.items():
             assert event[key] is None or isinstance(event[key], kind), key
     summary = events[-1]

@@ -42,6 +42,7 @@ ORDER = [
     ["compiling"],
     ["models"],
     ["figures"],
+    ["report"],
     ["progressive"],
     ["vw"],
     ["intake"],

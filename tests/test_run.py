@@ -29,13 +29,16 @@ class Listener:
 
     def __init__(self):
         self.checkpoints, self.notes, self.result, self.ended = [], [], None, False
-        self.generations = []
+        self.generations, self.details = [], []
 
     def tick(self, run):
         pass
 
     def checkpoint(self, scores):
         self.checkpoints.append(dict(scores))
+
+    def detail(self, event):
+        self.details.append(dict(event))
 
     def generation(self, event):
         self.generations.append({k: v for k, v in event.items() if k != "seconds"})

@@ -30,6 +30,7 @@ from onlinestack.murmur import uniform_hash
 from onlinestack.trees.boosted import TrainingError, TreeSettings
 from onlinestack.trees.forest import ForestError, flatten
 from onlinestack.trees.guard import CLICKS, WEIGHT, judge
+from onlinestack.trees.model import gains_of
 from onlinestack.trees.schedule import Schedule
 from onlinestack.trees.serving import Generation, serve
 from onlinestack.trees.training import Order, Trained, Trainer
@@ -334,6 +335,10 @@ class Retrained:
 
     def _salt(self) -> int:
         return uniform_hash(self.name.encode(), self.active % 2**32)
+
+    def gains(self) -> dict[int, float]:
+        """Return what splits on each column gained in the generation in service."""
+        return gains_of(self.generation.data) if self.generation.data else {}
 
     # snapshots
 
