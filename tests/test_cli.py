@@ -287,8 +287,11 @@ def test_combiners_are_judged_beside_the_mixture(more, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--combiners", "rnak"), "combiner 'rnak' is unknown, did you mean 'rank'?"),
-        (("--combiners", "x"), "combiner 'x' is unknown; known: all, arithmetic, majority"),
+        (("--combiners", "rnak"), "--combiners 'rnak' is unknown, did you mean 'rank'?"),
+        (
+            ("--combiners", "x"),
+            "--combiners 'x' is unknown; give one of arithmetic, majority, weighted",
+        ),
         (("--combiners", "all", *LINEAR), "--combiners belongs to the stack preset, not to linear"),
     ],
 )
@@ -418,7 +421,7 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("{linear}", "--oaa", "1"), 2, "oaa=1 is out of range"),
         (("{linear}", "--beta", "1"), 2, "belongs to ftrl"),
         (("{linear}", "--label", "site", "--oaa", "3", "--positive", "s1"), 2, "positive"),
-        (("{learn}", "--preset", "stak"), 2, "unknown preset 'stak', did you mean 'stack'"),
+        (("{learn}", "--preset", "stak"), 2, "--preset 'stak' is unknown, did you mean 'stack'"),
         (("{learn}", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("config", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("{learn}", "--config", "{stray}"), 2, "'fs' reads the margin of 'g', which is no member"),
