@@ -11,10 +11,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "BinnedROCAUC",
+    "Consumer",
     "LinearLearner",
     "LinearRegressor",
     "OnlineStacker",
     "Schema",
+    "Topics",
     "__version__",
     "load",
     "open_source",
@@ -25,10 +28,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BinnedROCAUC": "onlinestack.river_metrics",
+    "Consumer": "onlinestack.consume",
     "LinearLearner": "onlinestack.learner",
     "LinearRegressor": "onlinestack.learner",
     "OnlineStacker": "onlinestack.stacker",
     "Schema": "onlinestack.io.schema",
+    "Topics": "onlinestack.consume",
     "load": "onlinestack.models",
     "open_source": "onlinestack.io.source",
     "progressive_validate": "onlinestack.progressive",
@@ -36,11 +42,13 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from onlinestack.consume import Consumer, Topics
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import open_source
     from onlinestack.learner import LinearLearner, LinearRegressor
     from onlinestack.models import load, save
     from onlinestack.progressive import progressive_validate
+    from onlinestack.river_metrics import BinnedROCAUC
     from onlinestack.stacker import OnlineStacker
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -392,7 +392,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
             text = f"{error.filename}: {error.strerror}"
         return text or type(error).__name__, FAILURE
     if isinstance(error, MemoryError):
-        return "not enough memory: use fewer --bits", FAILURE
+        return "not enough memory: give fewer --bits, or a stack a smaller window_bytes", FAILURE
     if isinstance(error, ValueError):
         return text, FAILURE
     return f"unexpected {type(error).__name__}: {text} (-vv shows where)", FAILURE

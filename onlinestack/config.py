@@ -286,6 +286,10 @@ class Config:
                 text = Path(file).read_text(encoding="utf-8")
             except UnicodeDecodeError:
                 raise ConfigError(f"{file} is not TOML: it is not UTF-8 text") from None
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                sentence = f"--config {file} can not be read ({reason}); check its name"
+                raise type(error)(sentence) from None
             values |= _from_toml(text, file)
             given |= {key: f"{_place(SETTINGS[key])} in {file}" for key in values}
         here = _from_environment(environment)

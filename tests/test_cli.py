@@ -430,15 +430,26 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("learn", "absent.csv", "--label", "click"), 1, "absent.csv"),
         (("learn", "{folder}", "--label", "click"), (1, 2), "{folder}"),
         (("{linear}", "--max-bad-rows", "0"), 3, "--max-bad-rows"),
+        (("{linear}", "--time", "site"), 3, "all 101 records were rejected: mend the source, or"),
+        (
+            ("learn", "{folder}/junk.parquet", "--label", "click"),
+            2,
+            "it is damaged, or --format has",
+        ),
         (("learn", "{clicks}", "-i", "{clicks}"), 4, "not a snapshot"),
         (("learn", "{clicks}", "--resume", "absent"), 4, "no snapshot 'absent'"),
         (("learn", "{clicks}", "--label", "click", "-f", "no/where/m"), 1, "no/where"),
-        (("learn", "{clicks}", "--config", "absent.toml"), 1, "absent.toml"),
+        (
+            ("learn", "{clicks}", "--config", "absent.toml"),
+            1,
+            "--config absent.toml can not be read (no such file or directory); check its name",
+        ),
         (("predict", "{clicks}"), 2, "-i FILE"),
     ],
 )
 def test_errors_are_one_sentence_and_a_code(clicks, arguments, code, sentence):
     words = {"clicks": clicks, "folder": clicks.parent}
+    (clicks.parent / "junk.parquet").write_bytes(b"PAR1")
     for name, text in (("typo", 'name = "t"\ndepht = 3'), ("stray", 'name = "fs"\nbase = "g"')):
         words[name] = clicks.parent / f"{name}.toml"
         words[name].write_text(f'[[member]]\nkind = "trees"\n{text}\n')

@@ -106,7 +106,9 @@ class AvroCodec(JsonCodec):
             with open(schema, encoding="utf-8") as file:
                 self._schema = fastavro.parse_schema(json.load(file))
         except (ValueError, fastavro.schema.SchemaParseException) as error:
-            raise SourceError(f"{schema} holds no Avro schema: {error}") from None
+            raise SourceError(
+                f"{schema} holds no Avro schema ({error}); give its JSON file"
+            ) from None
 
     def read(self, value: bytes) -> dict[str, Any]:
         """Return the record of a value."""
