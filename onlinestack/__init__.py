@@ -1,6 +1,11 @@
 """Online stacking for click prediction: predict a record, score it, then learn from it.
 
-The public names below are loaded when they are first used, so that importing the package, and
+`OnlineStacker` is the whole stack and `LinearLearner` one linear learner; both are classifiers of
+river, with more verbs for blocks of records and for labels that come later. `open_source` reads
+files and pipes, `progressive_validate` runs a learner over them, `save` and `load` keep it, and
+`Consumer` runs it beside a broker.
+
+The public names are loaded when they are first used, so that importing the package, and
 ``onlinestack --help``, stay fast.
 """
 

@@ -28,7 +28,8 @@ def completer(setting: Setting) -> Callable[[Any, str], list[str]] | None:
     >>> completer(SETTINGS["combiners"])(None, "best,")
     ['best,arithmetic', 'best,majority', 'best,weighted', 'best,rank', 'best,best', 'best,all']
     """
-    if not setting.choices and not (setting.table == "schema" and setting.metavar in ("A", "A,B")):
+    columns = setting.metavar in ("A", "A,B") and setting.key != "columns"
+    if not setting.choices and not columns:
         return None
 
     def complete(ctx: Any, incomplete: str) -> list[str]:

@@ -1,5 +1,7 @@
 """The consumer loop: records and their labels from a broker, predictions to it, over and over.
 
+Notes
+-----
 *Where the loop stands* in each log is part of its snapshot, beside what was learned; the broker is
 only told. A process that is killed goes on from its last snapshot: it reads the messages behind it
 once more, in the order they were first read in (see `onlinestack.io.merge`), so it learns what it

@@ -115,7 +115,7 @@ def test_commands_and_options_stand_under_topics() -> None:
             shown = call(name, "--help")[1]
             assert "Examples" in shown and "onlinestack " + name in shown
         for option in command.params:
-            if option.param_type_name == "option" and option.name != "help":
+            if option.name in SETTINGS and option.param_type_name == "option":
                 assert option.rich_help_panel in PANELS.values(), (name, option.name)
 
 

@@ -92,6 +92,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
         script.chmod(0o755)
     shutil.copy(ROOT / "streams/clicks.parquet", folder)
+    (folder / "record.json").write_text('{"site": "031c13e6", "device": "tv", "price": 0.18}')
     return folder
 
 
@@ -243,7 +244,7 @@ def test_every_combiner_is_told() -> None:
 
 
 def test_paths_named_exist() -> None:
-    for path in re.findall(r"\]\(([^)#:\s]+)", README):
+    for path in re.findall(r"\]\((?!https?:)([^)#\s]+)", README):
         assert (ROOT / path).exists(), path
     for anchor in re.findall(r"\]\(#([\w-]+)\)", README):
         heads = [head.lower().replace(" ", "-") for head in re.findall(r"^#+ (.+)$", README, re.M)]
@@ -263,10 +264,16 @@ def test_the_reference_is_one_page_of_all_public_names(place: Path) -> None:
     pytest.importorskip("pdoc", reason="the tool of the reference is not installed")
     command = next(line for line in README.splitlines() if " -m pdoc " in line)[2:]
     _run(command, place)
-    pages = [path.name for path in (place / "reference").rglob("*.html")]
-    assert sorted(pages) == ["index.html", "onlinestack.html"]
-    page = (place / "reference/onlinestack.html").read_text()
+    pages = {path.stem: path.read_text() for path in (place / "reference").rglob("*.html")}
+    assert sorted(pages) == ["estimator", "index", "onlinestack", "serving"]
+    plain = re.sub(r"<[^>]+>", "", pages["onlinestack"])
     for name in set(onlinestack.__all__) - {"__version__"}:
-        assert f'id="{name}"' in page, name
-        summary = (getattr(onlinestack, name).__doc__ or "").split()[:3]
-        assert " ".join(summary) in re.sub(r"<[^>]+>", "", page), name
+        public = getattr(onlinestack, name)
+        assert f'id="{name}"' in pages["onlinestack"], name
+        assert " ".join((public.__doc__ or "").split()[:3]) in plain, name
+        for verb in vars(public) if isinstance(public, type) else ():
+            if not verb.startswith("_"):
+                assert f'id="{name}.{verb}"' in pages["onlinestack"], verb
+    for verb in ("predict_proba_one", "learn_many", "label", "pass_to", "attributed"):
+        assert f'id="Serving.{verb}"' in pages["serving"]
+        assert f'href="onlinestack/serving.html#Serving.{verb}"' in pages["onlinestack"]
