@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from onlinestack.completion import completer
 from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.settings import SETTINGS, Setting
 
@@ -40,8 +41,8 @@ PANELS = {
     "": "Learner",
     "learner": "Linear learner (--preset linear)",
     "stack": "Learner",
-    "run": "Files and limits",
-    "log": "Output",
+    "run": "Models, predictions and limits",
+    "log": "Settings and output",
 }
 """Panel of the help for each table of settings, in their order there."""
 
@@ -54,20 +55,34 @@ TYPES: dict[str, Any] = {
     "duration": str,
 }
 
+LEARNING, SETTING, VOWPAL = "Learn and predict", "Look and set up", "Vowpal Wabbit"
+"""Panels of the commands."""
+
 EPILOG = (
     "Every setting is also read from the environment (ONLINESTACK_BITS=24) and from a TOML file "
-    "(--config). Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 more bad rows than "
-    "allowed, 4 snapshot does not fit, 130 or 143 stopped by a signal."
+    "(--config); onlinestack help toml tells all of them. Exit codes: 0 done, 1 failure, 2 usage "
+    "or configuration, 3 more bad rows than allowed, 4 snapshot does not fit, 130 or 143 stopped "
+    "by a signal."
 )
+
+HELP = """Learn clicks from a log, record by record: predict, score, then learn.
+
+[bold]Examples[/bold]
+
+onlinestack learn clicks.parquet --label click --time time --id id -f model
+
+onlinestack predict new.parquet -i model -p predictions.csv
+
+onlinestack help train_every
+"""
 
 app = typer.Typer(
     name="onlinestack",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Learn clicks from a log, record by record: predict, score, then learn.",
+    help=HELP,
 )
 
 
@@ -82,10 +97,11 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     more: dict[str, Any] = {"count": True} if setting.key == "verbose" else {}
     option = typer.Option(
         *setting.options,
-        help=setting.help,
+        help=setting.meaning,
         rich_help_panel=panel,
         metavar=setting.metavar,
         show_default=False,
+        autocompletion=completer(setting),
         **more,
     )
     kind: Any = TYPES[setting.type] | None
@@ -111,7 +127,7 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         "--config",
         help="TOML file with any of these settings.",
         metavar="FILE",
-        rich_help_panel="Output",
+        rich_help_panel=PANELS["log"],
         show_default=False,
     )
     yield _keyword("config", Annotated[str | None, config])
@@ -132,7 +148,9 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         yield _keyword(name, Annotated[list[str] | None, option])
 
 
-def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
+def _command(
+    *leave: str, panel: str = LEARNING
+) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
     """Register a command that takes all settings but those of some tables or keys.
 
     A key that is a table's name, too, is left out alone as ``table.key``.
@@ -154,10 +172,22 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}
-        app.command(epilog=EPILOG)(command)
+        app.command(epilog=EPILOG, rich_help_panel=panel)(command)
         return verb
 
     return register
+
+
+def _commands(context: typer.Context) -> list[str]:
+    """Return the names of all commands."""
+    return list(context.find_root().command.commands)  # type: ignore[attr-defined]
+
+
+def _known_words(ctx: typer.Context) -> list[str]:
+    """Return what can be asked for help about."""
+    from onlinestack.manual import words
+
+    return [*_commands(ctx), *words()]
 
 
 def _version(wanted: bool) -> None:
@@ -215,7 +245,7 @@ def predict(config: Config) -> int:
     return _run(config, learning=False)
 
 
-@_command("consume")
+@_command("consume", panel=SETTING)
 def config(config: Config) -> int:
     """Print the configuration these options make, as TOML that reruns the run.
 
@@ -258,8 +288,47 @@ def consume(config: Config) -> int:
         return open_consumer(config, report).run(drain=config["drain"])
 
 
+@app.command(rich_help_panel=SETTING)
+def help(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORD]...",
+            help="A command, a setting or table of the TOML file, a kind of expert; toml for all.",
+            autocompletion=_known_words,
+        ),
+    ] = None,
+) -> None:
+    """Tell what a command, a setting, a TOML table or a kind of expert is.
+
+    [bold]Examples[/bold]
+
+    onlinestack help learn
+
+    onlinestack help train_every
+
+    onlinestack help toml
+    """
+
+    def verb() -> int:
+        for word in words or ():
+            if word in _commands(context):
+                app([word, "--help"], prog_name="onlinestack", standalone_mode=False)
+            else:
+                from onlinestack.manual import explain
+
+                typer.echo(explain(word, also=_commands(context)), nl=False)
+        if not words:
+            app(["--help"], prog_name="onlinestack", standalone_mode=False)
+        return 0
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
 @app.command(
-    epilog="Exit codes: 0 done, 1 failure, 2 no file of a run, or no library for the page."
+    rich_help_panel=SETTING,
+    epilog="Exit codes: 0 done, 1 failure, 2 no file of a run, or no library for the page.",
 )
 def report(
     run: Annotated[str, typer.Argument(help="JSON lines of learn --json.", metavar="RUN.jsonl")],
@@ -291,6 +360,7 @@ def report(
 
 
 @app.command(
+    rich_help_panel=VOWPAL,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -310,7 +380,7 @@ def vw(context: typer.Context) -> None:
     raise typer.Exit(_told(verb, lambda: 0))
 
 
-@app.command("inspect")
+@app.command("inspect", rich_help_panel=SETTING)
 def inspect_model(
     model: Annotated[str, typer.Argument(help="Model to look into.", metavar="MODEL")],
     record: Annotated[
@@ -404,7 +474,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
             text = f"{error.filename}: {error.strerror}"
         return text or type(error).__name__, FAILURE
     if isinstance(error, MemoryError):
-        return "not enough memory: use fewer --bits", FAILURE
+        return "not enough memory: give fewer --bits, or a stack a smaller window_bytes", FAILURE
     if isinstance(error, ValueError):
         return text, FAILURE
     return f"unexpected {type(error).__name__}: {text} (-vv shows where)", FAILURE

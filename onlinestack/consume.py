@@ -178,6 +178,21 @@ class Consumer:
     ValueError
         When topics, roles and model do not go together, or the model can not be saved.
 
+    Notes
+    -----
+    *One order.* Messages are merged by (time, topic, partition, offset), records before labels. A
+    message waits until every partition has shown one that is no earlier; a partition that was read
+    to its end and has been quiet for ``Topics.idle`` seconds is passed over, which is noted in the
+    folder before anything follows from it. So a record waits up to ``idle`` where labels are rare,
+    and the order, once taken, stays.
+
+    *Predictions* leave at least once, under the key topic/partition/offset of the record; repeats
+    are equal. *Rejected* messages are counted and go to ``rejects``.
+
+    *A snapshot* is copied between two pieces of work, and written by a thread: the copy takes 11
+    ms for ``LinearLearner`` with 2^22 slots, 17 ms with 50,000 records pending, and about 80 ms for
+    the stack over 39 fields.
+
     Examples
     --------
     >>> from onlinestack import LinearLearner
@@ -201,7 +216,10 @@ class Consumer:
         if topics.labels_topic is not None and topics.roles.get("id") is None:
             raise ValueError("labels find their records by id: name the column in roles")
         if model.aim != "click":
-            raise ValueError(f"the loop learns clicks, the model {model.aim}; leave that out")
+            raise ValueError(
+                f"the loop learns clicks, but the model learns {model.aim}; leave out "
+                "task, oaa and losses of numbers"
+            )
         if topics.labels_topic == topics.topic:
             raise ValueError("records and labels are in one topic; give each its own")
         model.check_saving()

@@ -26,6 +26,7 @@ from onlinestack.serving import Serving
 from onlinestack.spare import populate
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
+from onlinestack.words import nearest_or_all
 
 if TYPE_CHECKING:
     from river.base.typing import RegTarget
@@ -905,7 +906,7 @@ class LinearRegressor(_Linear, base.Regressor):
 
 def _check(name: str, value: str, known: Any) -> None:
     if value not in known:
-        raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(known)}")
+        raise ValueError(f"{name}={value!r} is unknown{nearest_or_all(value, known)}")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onlinestack import snapshot
-from onlinestack.config import SHARED, Config, ConfigError, nearest
+from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles
 from onlinestack.io.schema import Schema, SchemaError, list_names, missing_label
 from onlinestack.io.source import Source, SourceError, open_source
@@ -19,6 +19,7 @@ from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
 from onlinestack.snapshot import SnapshotError
 from onlinestack.tasks import TARGETS, task_of
+from onlinestack.words import nearest
 
 if TYPE_CHECKING:
     from onlinestack.stacker import OnlineStacker

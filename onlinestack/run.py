@@ -91,7 +91,7 @@ class Run:
     SnapshotError
         By `go`, when the snapshot is damaged, or not one of this run.
     BadRowsError
-        By `go`, when more records are rejected than allowed; no snapshot is saved then.
+        By `go`, when more records are rejected than allowed, or all; no snapshot is saved then.
     OSError
         By `go`, when a file cannot be read or written.
     """
@@ -445,7 +445,8 @@ class Run:
         return True
 
     def _finish(self, code: int) -> None:
-        saved = self._save(unless_idle=code != 0)
+        useless = not code and self.read == self.rejected > 0
+        saved = not useless and self._save(unless_idle=code != 0)
         if self.rejected and self._rejects is None:
             self.report.note(
                 f"{self.rejected:,} records were rejected; --rejects FILE keeps them with reasons"
@@ -453,6 +454,11 @@ class Run:
         if self._watch is not None:
             self._point(self._watch, last=True)
         self.report.summary(self.summary())
+        if useless:
+            raise BadRowsError(
+                f"all {self.read:,} records were rejected: mend the source, or the options that "
+                "name its columns"
+            )
         if code:
             name = signal.Signals(code - 128).name
             then = f"go on with --resume {self.config['save']}" if saved else "no model was saved"

@@ -73,7 +73,10 @@ def schema_of(meta: Any, path: str) -> Schema | None:
     try:
         return None if learner["schema"] is None else Schema.from_dict(learner["schema"])
     except SchemaError as error:
-        raise SnapshotError(f"{path!r} does not fit this version: {error}") from None
+        raise SnapshotError(
+            f"{path!r} does not fit this version ({error}); use the one that saved it, or start "
+            "anew"
+        ) from None
 
 
 def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[str, Any]:

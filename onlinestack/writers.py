@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from onlinestack.config import ConfigError, nearest
+from onlinestack.config import ConfigError
 from onlinestack.figures import Relay, Report
+from onlinestack.words import nearest
 
 __all__ = ["WRITERS", "Scalar", "Tracked", "open_writer", "scalars"]
 

@@ -292,8 +292,11 @@ def test_combiners_are_judged_beside_the_mixture(more, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--combiners", "rnak"), "combiner 'rnak' is unknown, did you mean 'rank'?"),
-        (("--combiners", "x"), "combiner 'x' is unknown; known: all, arithmetic, majority"),
+        (("--combiners", "rnak"), "--combiners 'rnak' is unknown, did you mean 'rank'?"),
+        (
+            ("--combiners", "x"),
+            "--combiners 'x' is unknown; give one of arithmetic, majority, weighted",
+        ),
         (("--combiners", "all", *LINEAR), "--combiners belongs to the stack preset, not to linear"),
     ],
 )
@@ -423,7 +426,7 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("{linear}", "--oaa", "1"), 2, "oaa=1 is out of range"),
         (("{linear}", "--beta", "1"), 2, "belongs to ftrl"),
         (("{linear}", "--label", "site", "--oaa", "3", "--positive", "s1"), 2, "positive"),
-        (("{learn}", "--preset", "stak"), 2, "unknown preset 'stak', did you mean 'stack'"),
+        (("{learn}", "--preset", "stak"), 2, "--preset 'stak' is unknown, did you mean 'stack'"),
         (("{learn}", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("config", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("{learn}", "--config", "{stray}"), 2, "'fs' reads the margin of 'g', which is no member"),
@@ -432,15 +435,26 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("learn", "absent.csv", "--label", "click"), 1, "absent.csv"),
         (("learn", "{folder}", "--label", "click"), (1, 2), "{folder}"),
         (("{linear}", "--max-bad-rows", "0"), 3, "--max-bad-rows"),
+        (("{linear}", "--time", "site"), 3, "all 101 records were rejected: mend the source, or"),
+        (
+            ("learn", "{folder}/junk.parquet", "--label", "click"),
+            2,
+            "it is damaged, or --format has",
+        ),
         (("learn", "{clicks}", "-i", "{clicks}"), 4, "not a snapshot"),
         (("learn", "{clicks}", "--resume", "absent"), 4, "no snapshot 'absent'"),
         (("learn", "{clicks}", "--label", "click", "-f", "no/where/m"), 1, "no/where"),
-        (("learn", "{clicks}", "--config", "absent.toml"), 1, "absent.toml"),
+        (
+            ("learn", "{clicks}", "--config", "absent.toml"),
+            1,
+            "--config absent.toml can not be read (no such file or directory); check its name",
+        ),
         (("predict", "{clicks}"), 2, "-i FILE"),
     ],
 )
 def test_errors_are_one_sentence_and_a_code(clicks, arguments, code, sentence):
     words = {"clicks": clicks, "folder": clicks.parent}
+    (clicks.parent / "junk.parquet").write_bytes(b"PAR1")
     for name, text in (("typo", 'name = "t"\ndepht = 3'), ("stray", 'name = "fs"\nbase = "g"')):
         words[name] = clicks.parent / f"{name}.toml"
         words[name].write_text(f'[[member]]\nkind = "trees"\n{text}\n')

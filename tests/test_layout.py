@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "onlinestack"
 
 ORDER = [
-    ["kernel"],
+    ["kernel", "words"],
     ["murmur", "block"],
     ["atomic", "settings", "signals", "spare"],
     ["snapshot"],
@@ -47,7 +47,8 @@ ORDER = [
     ["vw"],
     ["intake"],
     ["consume"],
-    ["config"],
+    ["completion", "config"],
+    ["manual"],
     ["saved", "feeds"],
     ["opening", "inspection"],
     ["run", "consuming"],
