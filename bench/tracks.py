@@ -51,6 +51,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
+        """Whether it is behind us."""
         return time.perf_counter() >= self._end
 
 
@@ -88,6 +89,7 @@ class Track:
 
     @property
     def n(self) -> int:
+        """Number of records."""
         return len(self.labels)
 
     @cached_property
@@ -180,7 +182,7 @@ def progressive(
     deadline: Deadline,
     records: Iterable[X] | None = None,
 ) -> NDArray[np.float64]:
-    """Predict each record before its label, and those of the `delay` records before it, are learned.
+    """Predict each record before its label is learned, and hold labels back by the track's delay.
 
     Parameters
     ----------
