@@ -47,6 +47,8 @@ QUICK_LEARNERS = (
     "river LogisticRegression",
 )
 QUICK = {"records": 5000, "limit": 10.0}
+QUIET = {"OMP_WAIT_POLICY": "passive"}
+"""Threads of XGBoost, LightGBM and the like that wait for others take no processor time."""
 GRACE = 300.0
 """Seconds that a cell may take besides ten times its limit; then it is killed."""
 
@@ -172,7 +174,7 @@ def answer_of(order: dict[str, Any]) -> dict[str, Any]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
-            env=environment_of(),
+            env=environment_of() | QUIET,
             start_new_session=True,
         )
         try:
