@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from onlinestack.block import Block, immediate_tape
 from onlinestack.metrics import Scoreboard
 
-__all__ = ["grid", "judge", "loss_at", "windows"]
+__all__ = ["Comparison", "both_saw", "curve_points", "grid", "judge"]
+
+STRETCHES = 40
+"""Stretches of records whose losses are compared, to see how far a difference is chance."""
 
 
 def grid(n: int) -> list[int]:
@@ -58,44 +62,76 @@ def judge(p: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, Any]
     known = ~np.isnan(labels[: len(p)])
     y, q = labels[: len(p)][known], p[known].astype(np.float32)
     board = Scoreboard(["learner"], ["learner"])
-    curve, before = [], 0
-    for point in [*grid(len(y)), len(y)]:
-        block = Block.of([[]] * (point - before), label=y[before:point])
-        if block.n:
+    points, curve, before = grid(len(y)), [], 0
+    for point in [*points, len(y)]:
+        if point > before:
+            block = Block.of([[]] * (point - before), label=y[before:point])
             board.update(block, immediate_tape(block.label), q[before:point])
-        before = point
+            before = point
         curve.append(board.whole("learner")["log_loss"])
-    scores = dict(board.whole("learner"))
-    return {"scores": scores, "curve": [value for value in curve[:-1] if value is not None]}
+    return {"scores": dict(board.whole("learner")), "curve": curve[: len(points)]}
 
 
-def loss_at(cell: Mapping[str, Any], records: int) -> tuple[int, float]:
-    """Return the last point up to some records that a cell's curve has, and the log-loss there."""
-    if cell["scores"]["records"] <= records:
-        return cell["scores"]["records"], cell["scores"]["log_loss"]
-    points = grid(records)
-    return points[-1], cell["curve"][len(points) - 1]
+def curve_points(cell: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """Return the points of a cell's learning curve: records, and the log-loss of all until then."""
+    curve = cell["curve"]
+    return list(zip(itertools.islice(_points(), len(curve)), curve, strict=True))
 
 
-def windows(curve: Sequence[float], parts: int) -> list[tuple[int, float]]:
-    """Return the log-loss of stretches of records, each about one of so many parts of the curve.
+class Comparison:
+    """Two cells of one track on the records that both saw.
 
     Parameters
     ----------
-    curve
-        Log-loss of all records until each point of the grid.
-    parts
-        How many stretches there are, about; those of the end are longer.
-
-    Returns
-    -------
-    The record at the end of each stretch, and the log-loss of the stretch.
+    one, other
+        The cells.
     """
-    found: list[tuple[int, float]] = []
+
+    def __init__(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+        a, b = one["scores"], other["scores"]
+        if a["records"] == b["records"]:
+            self.records, self.one, self.other = a["records"], a["log_loss"], b["log_loss"]
+        else:
+            common = min(len(one["curve"]), len(other["curve"]))
+            self.records = next(itertools.islice(_points(), common - 1, None))
+            self.one, self.other = one["curve"][common - 1], other["curve"][common - 1]
+        self._curves = one["curve"], other["curve"]
+
+    @property
+    def more(self) -> float:
+        """How much higher the other's log-loss is, as a share of the first's."""
+        return float(self.other / self.one - 1)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is more than two standard errors over stretches of records."""
+        ours, theirs = (_stretches(curve, self.records) for curve in self._curves)
+        gaps = [b - a for a, b in zip(ours, theirs, strict=True)]
+        if len(gaps) < 2:
+            return False
+        mean = sum(gaps) / len(gaps)
+        spread = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1))
+        return abs(mean) > 2 * spread / math.sqrt(len(gaps))
+
+
+def both_saw(
+    one: Mapping[str, Any], other: Mapping[str, Any], least: int = 500
+) -> Comparison | None:
+    """Return the comparison of two cells; None where they have too few records in common."""
+    if not (one.get("curve") and other.get("curve")):
+        return None
+    comparison = Comparison(one, other)
+    return comparison if comparison.records >= least and comparison.one > 0 else None
+
+
+def _stretches(curve: Sequence[float], records: int) -> list[float]:
+    """Return the log-loss of each of about forty stretches of the first records."""
+    found: list[float] = []
     begin, lost = 0, 0.0
-    points = list(itertools.islice(_points(), len(curve)))
-    for at, loss in zip(points, curve, strict=True):
-        if at - begin >= points[-1] / parts:
-            found.append((at, (loss * at - lost) / (at - begin)))
+    for at, loss in zip(_points(), curve, strict=False):
+        if at > records:
+            break
+        if at - begin >= records / STRETCHES:
+            found.append((loss * at - lost) / (at - begin))
             begin, lost = at, loss * at
     return found
