@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,11 +31,12 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
     track = open_track(
         Path(order["stream"]), Path(order["path"]), limit=order["limit"], delay=order["delay"]
     )
-    if hasattr(learner, "prepare"):
-        learner.prepare(track)
-    cpu, began = processor_seconds(), time.perf_counter()
-    p = learner.run(track, Deadline(order["seconds"]))
-    measured = {"wall": time.perf_counter() - began, "cpu": processor_seconds() - cpu}
+    with tempfile.TemporaryDirectory(prefix="onlinestack-cell-") as folder:
+        if hasattr(learner, "prepare"):
+            learner.prepare(track, Path(folder))
+        cpu, began = processor_seconds(), time.perf_counter()
+        p = learner.run(track, Deadline(order["seconds"]))
+        measured = {"wall": time.perf_counter() - began, "cpu": processor_seconds() - cpu}
     each = [resource.getrusage(who).ru_maxrss for who in (SELF, CHILDREN)]
     measured["peak_mb"] = max(each) / 1024
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,15 +52,14 @@ class Command:
             p for p in sorted((ROOT / "onlinestack").rglob("*")) if p.suffix in (".py", ".toml")
         ]
 
-    def prepare(self, track: Track) -> None:
+    def prepare(self, track: Track, folder: Path) -> None:
         """Write labels that come late as the command reads them, and let kernels be compiled."""
-        self._folder = tempfile.TemporaryDirectory(prefix="onlinestack-cell-")
-        self._file = track.path
+        self._folder, self._file = folder, track.path
         if track.delay:
-            self._file = Path(self._folder.name) / "late.parquet"
+            self._file = folder / "late.parquet"
             late_labels(track, self._file)
         short = replace(track, limit=min(WARM, track.limit or WARM))
-        self._predicted(short, Deadline(None))
+        self.run(short, Deadline(None))
 
     def arguments(self, track: Track, out: Path) -> list[str]:
         """Return the command's arguments for a track."""
@@ -78,11 +76,7 @@ class Command:
 
     def run(self, track: Track, deadline: Deadline) -> NDArray[np.float64]:
         """Run the command and read what it predicted."""
-        return self._predicted(track, deadline)
-
-    def _predicted(self, track: Track, deadline: Deadline) -> NDArray[np.float64]:
-        folder = Path(self._folder.name)
-        out, said = folder / "predictions.parquet", folder / "said"
+        out, said = self._folder / "predictions.parquet", self._folder / "said"
         asked = [*our_command(), *self.arguments(track, out)]
         with said.open("wb") as error:
             process = subprocess.Popen(

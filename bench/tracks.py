@@ -200,7 +200,9 @@ class Peer(Protocol):
     """A learner as the benches run it.
 
     ``name`` is unique; ``family`` groups learners of one library or kind; ``settings`` is printed
-    in the page; ``marks`` are words to be read with its figures ("chosen afterwards").
+    in the page; ``marks`` are words to be read with its figures ("chosen afterwards"). One that has
+    ``prepare(track, folder)`` is given time before the clock starts, to write files as its library
+    reads them.
     """
 
     name: str
