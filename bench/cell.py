@@ -22,8 +22,6 @@ from tracks import Deadline, open_track, processor_seconds
 
 __all__ = ["run"]
 
-SELF, CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-
 
 def run(order: Mapping[str, Any]) -> dict[str, Any]:
     """Run a learner over a track and score it."""
@@ -35,10 +33,11 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         if hasattr(learner, "prepare"):
             learner.prepare(track, Path(folder))
         cpu, began = processor_seconds(), time.perf_counter()
-        p = learner.run(track, Deadline(order["seconds"]))
+        deadline = Deadline(order["seconds"])
+        p = learner.run(track, deadline)
         measured = {"wall": time.perf_counter() - began, "cpu": processor_seconds() - cpu}
-    each = [resource.getrusage(who).ru_maxrss for who in (SELF, CHILDREN)]
-    measured["peak_mb"] = max(each) / 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    measured["peak_mb"] = deadline.peak_mb or own
 
     from judge import judge
 

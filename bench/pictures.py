@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,11 @@ COLOURS = {
 }
 OTHER = "#444444"
 OURS, FAST = "onlinestack stack", "onlinestack linear"
-FEWEST = 500
-"""Records before which a learning curve is not shown: it is noise."""
-POINTS = 60
+CONSTANT = "running rate"
+FEWEST, CLICKS = 500, 100
+"""Records before which, and clicks of a track below which, a learning curve is noise."""
+POINTS = 40
+TICKS = (0, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def _pyplot() -> Any:
@@ -80,6 +81,12 @@ def draw_trade(league: League, path: Path) -> None:
             )
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=10)
+    axes.margins(x=0.12, y=0.08)
+    low, high = axes.get_ylim()
+    axes.set_yticks([t for t in TICKS if low <= t <= high], minor=False)
+    axes.set_yticks([], minor=True)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.invert_yaxis()
     axes.set_xlabel("processor microseconds a record (median over the long tracks); left is faster")
     axes.set_ylabel("log-loss above ours, %, median over tracks; up is better")
@@ -97,50 +104,56 @@ def _shown(league: League) -> list[str]:
 
 
 def draw_curves(league: League, path: Path) -> None:
-    """Draw the log-loss of all records so far, track by track."""
+    """Draw the log-loss so far as a share of the running rate's, track by track."""
     pyplot = _pyplot()
     names = _shown(league)
-    tracks = [t for t, cells in league.tracks.items() if _length(cells) >= 2 * FEWEST]
+    tracks = [t for t, cells in league.tracks.items() if _tells(cells)]
     columns = 4
     rows = max(1, -(-len(tracks) // columns))
     figure, grid = pyplot.subplots(
-        rows, columns, figsize=(11, 2.1 * rows + 0.5), layout="constrained", squeeze=False
+        rows, columns, figsize=(11, 2.1 * rows + 0.6), layout="constrained", squeeze=False
     )
     drawn: dict[str, Any] = {}
     for axes, track in zip(grid.flat, tracks, strict=False):
-        ends = []
-        for name in reversed(names):
-            cell = league.tracks[track].get(name)
-            points = [(n, y) for n, y in curve_points(cell) if n >= FEWEST] if cell else []
-            if not points:
+        cells = league.tracks[track]
+        constant = dict(curve_points(cells[CONSTANT]))
+        seen = []
+        for name in reversed([name for name in names if name in cells]):
+            shares = [
+                (n, y / constant[n])
+                for n, y in curve_points(cells[name])
+                if n >= FEWEST and n in constant
+            ]
+            if not shares:
                 continue
-            points = points[:: max(1, len(points) // POINTS)] + points[-1:]
-            ours = name == OURS
-            colour = COLOURS.get(cell["family"], OTHER)
+            shares = [*shares[:-1][:: max(1, len(shares) // POINTS)], shares[-1]]
             (drawn[name],) = axes.plot(
-                [n for n, _ in points],
-                [y for _, y in points],
-                color=colour,
-                linewidth=1.8 if ours else 1.0,
+                [n for n, _ in shares],
+                [y for _, y in shares],
+                color=COLOURS.get(cells[name]["family"], OTHER),
+                linewidth=1.8 if name == OURS else 1.0,
                 linestyle="--" if name == FAST else "-",
             )
-            ends += [points[-1][1]]
+            seen += [y for _, y in shares]
         axes.set_xscale("log")
         axes.set_title(track, fontsize=8)
         axes.tick_params(labelsize=6.5)
-        if ends:
-            middle = statistics.median(ends)
-            axes.set_ylim(min(ends) - 0.1 * middle, min(max(ends), 1.6 * middle) + 0.15 * middle)
+        axes.minorticks_off()
+        if seen:
+            axes.set_ylim(max(0.0, min(seen) - 0.04), min(max(seen), 1.1) + 0.04)
     for axes in grid.flat[len(tracks) :]:
         axes.set_axis_off()
     order = [name for name in names if name in drawn]
     figure.legend(
-        [drawn[name] for name in order], order, loc="outside lower center", ncols=4, fontsize=8
+        [drawn[name] for name in order], order, loc="outside upper center", ncols=4, fontsize=8
     )
     figure.supxlabel("records", fontsize=8)
-    figure.supylabel("log-loss of all records so far", fontsize=8)
+    figure.supylabel("log-loss so far, as a share of the running click rate's", fontsize=8)
     _save(figure, path)
 
 
-def _length(cells: Any) -> int:
-    return max(cell["scores"]["records"] for cell in cells.values())
+def _tells(cells: Any) -> bool:
+    """Tell whether a track has enough records and clicks, and the click rate's own curve."""
+    most = max((cell["scores"] for cell in cells.values()), key=lambda each: each["records"])
+    rate = min(most["click_rate"], 1 - most["click_rate"])
+    return CONSTANT in cells and most["records"] >= 2 * FEWEST and most["records"] * rate >= CLICKS

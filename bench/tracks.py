@@ -57,6 +57,8 @@ class Deadline:
     """
 
     def __init__(self, seconds: float | None) -> None:
+        self.peak_mb = 0.0
+        """Most resident memory of a process that was waited for."""
         self._seconds = float("inf") if seconds is None else processor_seconds() + seconds
 
     @property
@@ -84,11 +86,24 @@ class Deadline:
             told = psutil.Process(process.pid)
             while process.poll() is None:
                 times = told.cpu_times()
+                self.peak_mb = max(self.peak_mb, _peak_mb(process.pid))
                 if times.user + times.system >= limit:
                     return False
                 time.sleep(0.02)
         process.wait()
         return True
+
+
+def _peak_mb(pid: int) -> float:
+    """Return the most resident memory that a process has had; 0 where it is not told.
+
+    The system's accounts of a process that has ended would hold its parent's memory, too.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def processor_seconds() -> float:
