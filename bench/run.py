@@ -92,8 +92,14 @@ def _records(args: argparse.Namespace, stream: str) -> Path | None:
     return path
 
 
+def digest(path: Path) -> str:
+    """Return what tells a file from what it was."""
+    now = path.stat()
+    return _digest(path, now.st_mtime_ns, now.st_size)
+
+
 @lru_cache
-def _digest(path: Path) -> str:
+def _digest(path: Path, changed: int, size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -103,9 +109,9 @@ def key_of(track: Track, learner: Peer) -> str:
     code = {Path(inspect.getfile(one)) for one in classes}
     if hasattr(learner, "code"):
         code |= set(learner.code())
-    parts: list[Any] = [track.name, dict(track.options), _digest(track.path), track.limit]
+    parts: list[Any] = [track.name, dict(track.options), digest(track.path), track.limit]
     parts += [learner.name, dict(learner.settings), learner.versions()]
-    parts += [_digest(path) for path in sorted(code)]
+    parts += [digest(path) for path in sorted(code)]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
