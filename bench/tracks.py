@@ -7,21 +7,33 @@ product's own sources, so that kinds, ignored columns and labels are the same fo
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["Deadline", "NotInstalled", "Peer", "Track", "open_track", "progressive"]
+__all__ = [
+    "Deadline",
+    "NotInstalled",
+    "Peer",
+    "Track",
+    "open_track",
+    "processor_seconds",
+    "progressive",
+]
 
 KINDS = {"number": "numeric", "category": "categorical", "text": "text"}
 """Kinds of columns, as the product calls them and as learners are told."""
@@ -35,24 +47,54 @@ class NotInstalled(Exception):
 
 
 class Deadline:
-    """The moment at which a learner is to stop, some seconds from now.
+    """The moment at which a learner is to stop: when it has had its processor seconds.
+
+    They are those of this process and of the processes it has waited for, from its start: what
+    runs beside it does not count, threads do.
 
     >>> Deadline(0).passed, Deadline(3600).passed, Deadline(None).passed
     (True, False, False)
     """
 
     def __init__(self, seconds: float | None) -> None:
-        self._end = float("inf") if seconds is None else time.perf_counter() + seconds
+        self._seconds = float("inf") if seconds is None else processor_seconds() + seconds
 
     @property
     def left(self) -> float:
-        """Seconds left; infinite without a limit, below 0 behind it."""
-        return self._end - time.perf_counter()
+        """Processor seconds left; infinite without a limit, below 0 behind it."""
+        return self._seconds - processor_seconds()
 
     @property
     def passed(self) -> bool:
         """Whether it is behind us."""
-        return time.perf_counter() >= self._end
+        return processor_seconds() >= self._seconds
+
+    def wait(self, process: subprocess.Popen[Any], share: float = 1.0) -> bool:
+        """Wait for a process, which is not to write to pipes; tell whether it came to its end.
+
+        Parameters
+        ----------
+        process
+            What to wait for; it is left running where its time is over.
+        share
+            How much of the time that is left it may have.
+        """
+        limit = self.left * share
+        with suppress(psutil.NoSuchProcess):
+            told = psutil.Process(process.pid)
+            while process.poll() is None:
+                times = told.cpu_times()
+                if times.user + times.system >= limit:
+                    return False
+                time.sleep(0.02)
+        process.wait()
+        return True
+
+
+def processor_seconds() -> float:
+    """Return the processor seconds of this process and of those it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 @dataclass(frozen=True)
@@ -158,7 +200,9 @@ class Peer(Protocol):
     """A learner as the benches run it.
 
     ``name`` is unique; ``family`` groups learners of one library or kind; ``settings`` is printed
-    in the page; ``marks`` are words to be read with its figures ("chosen afterwards").
+    in the page; ``marks`` are words to be read with its figures ("chosen afterwards"). One that has
+    ``prepare(track, folder)`` is given time before the clock starts, to write files as its library
+    reads them.
     """
 
     name: str

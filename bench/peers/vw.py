@@ -114,29 +114,27 @@ class VowpalWabbit(Described):
             runs = []
             for number, rate in enumerate(rates):
                 more = () if rate is None else ("-l", str(rate))
-                seconds = deadline.left / (len(rates) - number)
-                runs.append(self._once(text, Path(folder), more, seconds))
+                share = 1 / (len(rates) - number)
+                runs.append(self._once(text, Path(folder), more, deadline, share))
         seen = min(map(len, runs))
         counted = counted[:seen]
         runs = [p[:seen][counted] for p in runs]
         return min(runs, key=lambda p: log_loss(track.labels[: len(p)], p))
 
     def _once(
-        self, text: Path, folder: Path, more: tuple[str, ...], seconds: float
+        self, text: Path, folder: Path, more: tuple[str, ...], deadline: Deadline, share: float
     ) -> NDArray[np.float64]:
-        """Return the prediction of each line that was predicted in time."""
-        answers = folder / "predictions"
+        """Return the prediction of each line that was predicted in its share of the time."""
+        answers, said = folder / "predictions", folder / "said"
         answers.unlink(missing_ok=True)
         command = [sys.executable, "-m", "vowpalwabbit", "-d", str(text), "-p", str(answers)]
         command += [*ALWAYS, *self.arguments, *more]
-        limit = None if seconds == float("inf") else max(seconds, 0.0)
-        try:
-            done = subprocess.run(command, timeout=limit, capture_output=True, text=True)
-        except subprocess.TimeoutExpired:
-            pass
-        else:
-            if done.returncode:
-                raise RuntimeError(f"exit code {done.returncode} from vw\n{done.stderr[-2000:]}")
+        with said.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+            if not deadline.wait(process, share):
+                process.kill()
+            elif process.returncode:
+                told = said.read_text(errors="replace")
+                raise RuntimeError(f"exit code {process.returncode} from vw\n{told[-2000:]}")
         written = answers.read_bytes() if answers.exists() else b""
         return np.array(written[: written.rfind(b"\n") + 1].split(), np.float64)
 
