@@ -22,6 +22,7 @@ __all__ = ["League", "load_cells", "short_table", "write_pages"]
 
 OURS = "onlinestack stack"
 FAST = "onlinestack linear"
+FAMILY = "onlinestack"
 BASELINES = "baseline"
 LONG = 100_000
 """Records of a track from which on its speed counts: start and the first training weigh little."""
@@ -100,9 +101,8 @@ class League:
 
     @property
     def others(self) -> list[Row]:
-        """Return the rows of learners that are not this package's, baselines left out."""
-        ours = {self.row(name).family for name in (OURS, FAST) if self.row(name)}
-        return [row for row in self.rows if row.family not in {*ours, BASELINES}]
+        """Return the rows of learners that are not this package's."""
+        return [row for row in self.rows if row.family != FAMILY]
 
     def row(self, name: str) -> Row | None:
         """Return the row of a learner."""
@@ -171,64 +171,67 @@ def answers(league: League) -> list[str]:
     best = league.best_others()
     if not best:
         raise Failure(f"there are no cells of {OURS!r} and of others to compare; run them first")
-    ahead = {t: each for t, (_, each) in best.items() if each.more > 0}
-    behind = {t: (name, each) for t, (name, each) in best.items() if each.more <= 0}
-    gains = [each.more / (1 + each.more) for _, each in best.values()]
+    ahead = [each for _, each in best.values() if each.more > 0]
+    over = [each.more for _, each in best.values()]
     lines = [
-        f"**How much better?** Of {len(league.others)} learners of others, the best on each track, "
-        f"chosen afterwards, has a higher log-loss than the default preset on {len(ahead)} of "
-        f"{len(best)} tracks, clearly so on {sum(each.clear for each in ahead.values())}. Against "
-        f"that best of all, the default preset's log-loss is {_lower(statistics.median(gains))} in "
-        f"the median ({_lower(max(gains))} at best, {_lower(min(gains))} at worst).",
+        f"**How much better?** `{OURS}`, the default, has the lowest log-loss of {_more(league)} "
+        f"on {len(ahead)} of {len(best)} tracks, clearly so on {sum(c.clear for c in ahead)}. The "
+        f"best of the others on each track, chosen afterwards, is at "
+        f"{percent(statistics.median(over))} % of it in the median, from {percent(min(over))} % to "
+        f"{percent(max(over))} %.",
         "",
         _faster(league),
         "",
     ]
-    if behind:
-        each = [
-            f"{track} ({name}, {percent(c.more)} %{'' if c.clear else ', which may be chance'})"
-            for track, (name, c) in sorted(behind.items(), key=lambda item: item[1][1].more)
-        ]
-        lines.append(f"**Where not?** Another learner has a lower log-loss on {'; '.join(each)}.")
-    else:
-        lines.append("**Where not?** No other learner has a lower log-loss on any track.")
-    cheaper = [
-        row.name for row in league.others if (league.costs(row.name, OURS) or float("inf")) < 1
+    behind = sorted((c.more, t, name, c.clear) for t, (name, c) in best.items() if c.more <= 0)
+    each = [
+        f"{track} ({name}, {percent(more)} %{'' if clear else ', which may be chance'})"
+        for more, track, name, clear in behind
     ]
-    if cheaper:
-        lines[-1] += f" Less processor time than the default preset take {_and(cheaper)}."
-    cheapest = [
-        row.name for row in league.others if (league.costs(row.name, FAST) or float("inf")) < 1
-    ]
-    if cheapest:
-        lines[-1] += f" Less than `{FAST}`, too: {_and(cheapest)}."
+    lost = f"Another has a lower log-loss on {'; '.join(each)}." if each else ""
+    lines.append(f"**Where not?** {lost or 'None of the others has a lower log-loss anywhere.'}")
+    for name in (OURS, FAST):
+        cheaper = [other for ratio, other in _ratios(league, name) if ratio < 1]
+        if cheaper:
+            lines[-1] += f" Less processor time than `{name}` take {_and(cheaper)}."
     return lines
 
 
-def _lower(gain: float) -> str:
-    return f"{100 * abs(gain):.1f} % {'lower' if gain >= 0 else 'higher'}"
+def _more(league: League) -> str:
+    """Say how many learners there are besides the default preset, and in how many libraries."""
+    families = {row.family for row in league.others if row.family != BASELINES}
+    return f"{len(league.rows)} learners of {len(families) + 1} libraries"
 
 
 def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def _ratios(league: League, name: str) -> list[tuple[float, str]]:
+    """Return how many times the cost of one of ours each other learner takes, cheapest first."""
+    ratios = [
+        (league.costs(row.name, name), row.name) for row in league.others if row.family != BASELINES
+    ]
+    return sorted((ratio, other) for ratio, other in ratios if ratio is not None)
+
+
 def _faster(league: League) -> str:
     """Say what a record costs each of ours, and how that compares."""
     words = []
     for name in (FAST, OURS):
-        cost = league.costs(name)
+        cost, ratios = league.costs(name), _ratios(league, name)
         if cost is None:
             continue
-        more = [(league.costs(row.name, name), row.name) for row in league.others]
-        ratios = sorted((ratio, other) for ratio, other in more if ratio is not None)
-        over = [ratio for ratio, _ in ratios if ratio >= 1]
-        text = f"`{name}` takes {cost:,.0f} processor microseconds a record"
-        if over:
-            text += f"; {len(over)} of {len(ratios)} others take more, up to {times(max(over))}x"
-        words.append(text)
-    joined = ". ".join(words)
-    return f"**How much faster?** {joined} (medians over the tracks of {LONG:,} records or more)."
+        dearer = [(ratio, other) for ratio, other in ratios if ratio >= 1]
+        text = f"A record takes `{name}` {cost:,.0f} processor microseconds"
+        if dearer:
+            least, most = (
+                f"{other} {times(ratio)} times" for ratio, other in (dearer[0], dearer[-1])
+            )
+            text += f"; {len(dearer)} of {len(ratios)} others take more: {least} that"
+            text += f", {most}" if len(dearer) > 1 else ""
+        words.append(text + ".")
+    return f"**How much faster?** {' '.join(words)}"
 
 
 def standing(league: League) -> list[str]:
@@ -237,6 +240,7 @@ def standing(league: League) -> list[str]:
         "learner",
         "log-loss over ours, median %",
         "best and worst track",
+        "tracks",
         "better than ours on",
     ]
     head += ["worse on", "core-µs a record", "times ours", "peak MB"]
@@ -253,6 +257,7 @@ def standing(league: League) -> list[str]:
                 f"**{name}**" if mine else name,
                 percent(row.median) if compared else "",
                 f"{percent(min(more))} … {percent(max(more))}" if compared else "",
+                f"{len(row.against)}" if compared else "",
                 _counted(row, better=True) if compared else "",
                 _counted(row, better=False) if compared else "",
                 "" if cost is None else f"{cost:,.0f}",
