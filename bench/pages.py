@@ -173,12 +173,12 @@ def answers(league: League) -> list[str]:
         raise Failure(f"there are no cells of {OURS!r} and of others to compare; run them first")
     ahead = [each for _, each in best.values() if each.more > 0]
     over = [each.more for _, each in best.values()]
+    middle = percent(statistics.median(over))
     lines = [
         f"**How much better?** `{OURS}`, the default, has the lowest log-loss of {_more(league)} "
         f"on {len(ahead)} of {len(best)} tracks, clearly so on {sum(c.clear for c in ahead)}. The "
-        f"best of the others on each track, chosen afterwards, is at "
-        f"{percent(statistics.median(over))} % of it in the median, from {percent(min(over))} % to "
-        f"{percent(max(over))} %.",
+        f"best of the others on each track, chosen afterwards, is {middle} % above it "
+        f"in the median, from {percent(min(over))} % to {percent(max(over))} %.",
         "",
         _faster(league),
         "",

@@ -92,6 +92,12 @@ def _records(args: argparse.Namespace, stream: str) -> Path | None:
     return path
 
 
+def _here(module: str) -> bool:
+    """Tell whether a module is one of the benches'."""
+    path = getattr(sys.modules[module], "__file__", None)
+    return path is not None and BENCH in Path(path).parents
+
+
 def digest(path: Path) -> str:
     """Return what tells a file from what it was."""
     now = path.stat()
@@ -105,10 +111,10 @@ def _digest(path: Path, changed: int, size: int) -> str:
 
 def key_of(track: Track, learner: Peer) -> str:
     """Return a digest of what a cell depends on, the time limit and the machine apart."""
-    classes = (one for one in type(learner).__mro__ if one.__module__ != "builtins")
-    code = {Path(inspect.getfile(one)) for one in classes}
-    if hasattr(learner, "code"):
-        code |= set(learner.code())
+    code = set(learner.code()) if hasattr(learner, "code") else set()
+    for one in vars(sys.modules[type(learner).__module__]).values():
+        if (inspect.isclass(one) or inspect.isfunction(one)) and _here(one.__module__):
+            code.add(Path(inspect.getfile(one)))
     parts: list[Any] = [track.name, dict(track.options), digest(track.path), track.limit]
     parts += [learner.name, dict(learner.settings), learner.versions()]
     parts += [digest(path) for path in sorted(code)]
