@@ -37,7 +37,7 @@ DEFAULT_PRESET = "stack"
 PREFIX = "ONLINESTACK_"
 SHARED = {"bits", "names", "seed"}
 """Settings of the linear learner that a stack has too."""
-OTHERS = {"CACHE", "TWINS", "CONFIG"}
+OTHERS = {"CACHE", "TWINS", "CONFIG", "DATA"}
 """Variables with our prefix that are no settings of a run."""
 
 ENTRIES = "# Entries: the experts.\n"
