@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import getitem, is_, itemgetter
+from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from mmh3 import hash as text_hash
 from numpy.typing import NDArray
 
 from onlinestack.block import AHEAD, Block, Tape
@@ -36,6 +34,7 @@ from onlinestack.features.columns import (
 )
 from onlinestack.features.names import Ledger
 from onlinestack.features.number_text import TEXT, number_of
+from onlinestack.features.singles import Singles
 from onlinestack.features.values import canonical, elements, is_multiple, is_number, kind_of
 from onlinestack.murmur import uniform_hash
 
@@ -47,9 +46,6 @@ __all__ = ["Encoded", "Encoder", "field_seed"]
 KNOWN_FIELDS = 1024
 """How many fields are learned from dicts; those beyond are hashed when present, not missed."""
 RESERVOIR_ROWS, RESERVOIR_CELLS = 2048, 2**21
-REMEMBERED = 2**17
-"""How many hashes of texts are remembered over all fields, for records that come as dicts."""
-LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
 NUMERIC = frozenset({int, float, type(None), np.int64, np.int32, np.float64, np.float32})
 UNCHANGING = NUMERIC | {str, bool}
@@ -110,7 +106,6 @@ class _Reader:
     edges: list[float]
     hashes: list[int]
     """Of the bins, that of "below all edges" first; empty while there are no edges."""
-    memory: _Memory
 
     def bin(self, number: float) -> int:
         """Return the hash of the bin that a finite number lies in."""
@@ -125,63 +120,11 @@ class _Reader:
         return lower_edge(number)
 
 
-class _Memory(dict[Any, int]):
-    """The hashes of texts met lately in a field, and of "missing" as None.
-
-    Other values are hashed each time: 1, 1.0 and True are one key to a dict, but not one text.
-    """
-
-    __slots__ = ("odd", "room", "seed")
-
-    def __init__(self, seed: int, room: int) -> None:
-        super().__init__()
-        self.seed, self.room = seed, room
-        self.odd: list[Any] = []
-        """Values met that may change."""
-
-    def __missing__(self, value: Any) -> int:
-        if type(value) is not str and value is not None:
-            if is_multiple(value):
-                raise TypeError("several features")  # as lists, which have no hash, raise it
-            if type(value) not in UNCHANGING:
-                self.odd.append(value)
-            return uniform_hash(canonical(value), self.seed)
-        try:
-            hashed = text_hash(value or "", self.seed, False)
-        except UnicodeEncodeError:
-            return uniform_hash(canonical(value), self.seed)
-        if value is None or len(value) <= LONGEST_REMEMBERED:
-            if len(self) >= self.room:
-                self.clear()
-            self[value] = hashed
-        return hashed
-
-
-class _Bins(dict[Any, int]):
-    """The hashes of the bins of numbers met lately in a field, and of "missing" as None."""
-
-    __slots__ = ("reader",)
-
-    def __init__(self, reader: _Reader) -> None:
-        super().__init__()
-        self.reader = reader
-
-    def __missing__(self, value: Any) -> int:
-        reader = self.reader
-        if value is None:
-            self[None] = reader.missing
-            return reader.missing
-        number = float(value)
-        if number != number:
-            return reader.missing
-        if not -LARGEST <= number <= LARGEST:
-            raise TypeError("no plain number")
-        hashed = reader.bin(number)
-        if type(value) is int:
-            if len(self) >= reader.memory.room:
-                self.clear()
-            self[value] = hashed
-        return hashed
+def _picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what picks some of a container's values, all at once."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda container: tuple(container[key] for key in keys)
 
 
 def _texts(value: Any) -> list[bytes]:
@@ -189,10 +132,9 @@ def _texts(value: Any) -> list[bytes]:
     return elements(value) if is_multiple(value) else canonical(value).split()
 
 
-def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
+def _reader(name: str, kind: str, number: int = -1) -> _Reader:
     seed = field_seed(name)
-    memory = _Memory(seed, room)
-    return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [], memory)
+    return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [])
 
 
 class _Prepared(NamedTuple):
@@ -327,15 +269,14 @@ class Encoder:
     def _lay_out(self) -> None:
         """Derive all that follows from the fields."""
         count, numbers = len(self._names), 0
-        room = max(16, REMEMBERED // max(count, 1))
         self._known, self._undecided = set(self._names), "" in self._kinds
-        self._all_of = itemgetter(*self._names) if count > 1 else None
+        self._all_of = _picker(self._names)
         self._texts = "text" in self._kinds
         self._readers: list[_Reader] = []
         self._fields_table = np.zeros((count, WIDTH), np.int64)
         self._fields_table[:, NUMBER_COLUMN] = -1
         for j, (name, kind) in enumerate(zip(self._names, self._kinds, strict=True)):
-            reader = _reader(name, kind, numbers if kind == "number" else -1, room)
+            reader = _reader(name, kind, numbers if kind == "number" else -1)
             numbers += kind == "number"
             row = reader.seed, reader.missing, reader.number
             self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = row
@@ -345,11 +286,11 @@ class Encoder:
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
         self._no_numbers = [math.nan] * numbers
-        self._number_places = [j for j, reader in enumerate(self._readers) if reader.number >= 0]
+        of_number = [reader.number >= 0 for reader in self._readers]
+        self._numbers_of = _picker([j for j, number in enumerate(of_number) if number])
+        self._texts_of = _picker([j for j, number in enumerate(of_number) if not number])
         self._odd: list[Any] = []
         """Values of `_seen` that may change, or something else where it tells nothing."""
-        for reader in self._readers:
-            reader.memory.odd = self._odd
         self._one: Block | None = None
         """A record of one value a field, filled again and again."""
         self._lay_edges()
@@ -380,7 +321,8 @@ class Encoder:
             hashes += reader.hashes
             padded += [edges, np.full(count - len(edges), math.inf)]
             at += count
-        self._memories: list[Any] = [_Bins(r) if r.number >= 0 else r.memory for r in self._readers]
+        self._singles: Singles | None = None
+        """What fills `_one`; made when first needed."""
         self._edges = np.concatenate(padded)
         self._hashes = np.array(hashes, np.uint32)
         if len(self._table) == len(self._fields_table):
@@ -737,10 +679,7 @@ class Encoder:
             its fields, and hashed when it was not. Neither kept nor changed.
         """
         if x.keys() <= self._known and not self._undecided:
-            try:
-                return self._encode_singles(x)
-            except (TypeError, OverflowError):  # a list, a text, or no number
-                return self._encode_any(x, self._readers)
+            return self._encode_any(x, self._readers)
         x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
         readers = self._readers
         if self.growing:
@@ -749,34 +688,32 @@ class Encoder:
             readers.sort(key=lambda reader: reader.name)
         return self._encode_any(x, readers)
 
-    def _encode_singles(self, x: Mapping[Any, Any]) -> Encoded:
-        """Encode a record with one value a field; raise TypeError where it has several in one."""
-        pool, size = self._pool_of_one, len(self._names)
-        pool.features(size + (len(self._no_numbers) if self.plain else 0))
-        numbers = np.empty((1, len(self._no_numbers)))
-        self._fill_singles(tuple(map(x.get, self._names)), pool.index, numbers[0])
-        encoded = self._encoded(pool, FIRST, np.array([[size]]), numbers, size)
-        if not self.extents:
-            return encoded
-        return self._with_extents(encoded, np.ones((1, size), np.int64))
+    def _fill_singles(self, values: Sequence[Any], block: Block) -> bool:
+        """Fill a block with one value a field, in few steps of the interpreter, or tell it cannot.
 
-    def _fill_singles(
-        self, values: Sequence[Any], index: NDArray[np.uint32], plain: NDArray[np.float64]
-    ) -> None:
-        """Encode a record with one value a field, in as few steps of the interpreter as it takes.
-
-        Raises
-        ------
-        TypeError, OverflowError
-            When a value is a list, a field a text, or a number none.
+        It cannot where a value is a list, a field a text, or a number none.
         """
-        numbers = [math.nan if (v := values[j]) is None else v for j in self._number_places]
+        numbers = [math.nan if v is None else v for v in self._numbers_of(values)]
         if self._texts or not NUMERIC.issuperset(map(type, numbers)):
-            raise TypeError("texts, or no plain numbers")
-        # Through memoryviews, which take a third of the time of arrays for so few.
-        hashes = array("I", map(getitem, self._memories, values))
-        index.data[: len(values)] = hashes
-        plain.data[:] = array("d", numbers)
+            return False
+        if self._singles is None:
+            fields, bins = self._fields_table, (self._edges, self._hashes)
+            self._singles = Singles(fields, *bins, block.index, block.numbers[0])
+        try:
+            texts = [v if type(v) is str else self._text(v) for v in self._texts_of(values)]
+            return self._singles.fill(texts, numbers)
+        except (TypeError, OverflowError, UnicodeError):
+            return False
+
+    def _text(self, value: Any) -> str:
+        """Return the text that stands for a value that is none itself."""
+        if value is None:
+            return ""
+        if is_multiple(value):
+            raise TypeError("several features")
+        if type(value) not in UNCHANGING:
+            self._odd.append(value)
+        return canonical(value).decode()
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
         index: list[int] = []
@@ -831,7 +768,7 @@ class Encoder:
             if not self.plain and even:
                 # Its own, since the pool is filled again for records that are not even.
                 block.index, block.value = block.index.copy(), block.value.copy()
-                self._one = block
+                self._one, self._singles = block, None
                 self._odd.append(x)
         return block
 
@@ -849,9 +786,7 @@ class Encoder:
             self.again = True
         else:
             self._odd.clear()
-            try:
-                self._fill_singles(values, block.index, block.numbers[0])
-            except (TypeError, OverflowError):
+            if not self._fill_singles(values, block):
                 self._odd.append(x)
                 return None
             self._seen = values
@@ -863,10 +798,9 @@ class Encoder:
         """Return the values of the fields in order; None where `meet` has something to learn."""
         if self._undecided:
             return None
-        if self._all_of is not None and len(x) == len(self._names):
+        if len(x) == len(self._names):
             try:
-                values: tuple[Any, ...] = self._all_of(x)
-                return values
+                return self._all_of(x)
             except KeyError:
                 pass
         return tuple(map(x.get, self._names)) if x.keys() <= self._known else None
