@@ -2,6 +2,9 @@
 
 An entry's field ``value`` holds the message; its id, which begins with milliseconds, gives the
 time. As whole numbers ids are milliseconds times 2**64 plus the number behind the dash.
+
+Streams do not tell which entries were trimmed, so entries that go before they were read are missed
+unnoticed: let whoever writes to a stream trim it no sooner than the consumer may be behind.
 """
 
 from __future__ import annotations
