@@ -215,6 +215,7 @@ def test_the_command_prints_text_and_json(
     shown = run("inspect", stack, "--explain", str(file), "--top", "2")
     assert shown.exit_code == 0
     assert "does not know these columns: colour" in shown.stdout
+    assert "as served in float32" in shown.stdout
     assert "the other" in shown.stdout and "member trees" in shown.stdout
     told = json.loads(run("inspect", stack, "--explain", str(file), "--json").stdout)
     assert told["ignored"] == ["colour"]
