@@ -9,6 +9,9 @@ from onlinestack.terminal import labels_line, league_lines
 
 __all__ = ["explained_lines", "model_lines"]
 
+LONG = 40
+"""Characters of the longest name that others are lined up with."""
+
 OWN_LINE = ("pending", "bytes_each")
 """Counts of late labels that are told apart from the others."""
 
@@ -153,35 +156,34 @@ def _mixture(told: Mapping[str, Any]) -> Iterator[str]:
     experts = told["mixture"]["experts"]
     names = max(len("expert"), *(len(name) for name in experts))
     pulls = any("moves" in expert for expert in experts.values())
-    last = "  moves p by" if pulls else ""
-    yield f"{'expert':{names}}    score        p   weight  weight x p{last}"
+    yield f"{'expert':{names}}   weight        p  weight x p{'  moves p by' * pulls}    score"
     for name, at in experts.items():
-        score = f"{at['score']:+8.4f}" if "score" in at else f"{'':8}"
-        moves = f"  {at['moves']:+10.4f}" if "moves" in at else ""
-        yield (
-            f"{name:{names}} {score} {at['p']:8.4f} {at['weight']:8.4f}  {at['adds']:10.4f}{moves}"
-        )
-    yield f"{'sum':{names}} {'':26}  {told['mixture']['sum']:10.4f}"
+        moves = f"  {at['moves']:+10.4f}" if "moves" in at else " " * 12 * pulls
+        score = f"  {at['score']:+7.4f}" if "score" in at else ""
+        line = f"{name:{names}} {at['weight']:8.4f} {at['p']:8.4f}  {at['adds']:10.4f}"
+        yield f"{line}{moves}{score}".rstrip()
+    yield f"{'sum':{names}} {'':17}  {told['mixture']['sum']:10.4f}"
     if pulls:
-        yield "moves p by: slope of p along the score, times the score, by all ways through"
-        yield "stackers and mixture"
+        yield "moves p by: slope of p along the score, times the score, by all ways"
 
 
 def _score(score: Mapping[str, Any], top: int) -> Iterator[str]:
     terms = score["terms"]
+    names = min(LONG, max((len(term["feature"]) for term in terms[:top]), default=0))
     for term in terms[:top]:
         how = ""
         if term["weight"] is not None:
-            how = f"{term['weight']:+9.4f} x {term['value']:<8.4g}"
+            how = f"= {term['weight']:+.4f} x {term['value']:.4g}"
         elif term["value"] is not None:
-            how = f"{'at':>9} {term['value']:<10.4g}"
-        yield f"{term['adds']:+9.4f}  {how:20}  {term['feature']}"
+            how = f"at {term['value']:.4g}"
+        yield f"{term['adds']:+9.4f}  {term['feature']:{names}}  {how}".rstrip()
     if len(terms) > top:
         rest = sum(term["adds"] for term in terms[top:])
-        yield f"{rest:+9.4f}  {'':20}  the other {len(terms) - top:,}"
+        yield f"{rest:+9.4f}  the other {len(terms) - top:,}"
+    yield f"{score['sum']:+9.4f}  sum"
     clipped = f", clipped to {score['clipped_to']:.6g}" if "clipped_to" in score else ""
-    rounding = f"float32 adds up to {score['score']:.6f}{clipped}"
-    yield f"{score['sum']:+9.4f}  sum; {rounding}, {score['rounding']:+.1e} off by rounding"
+    off = f"{score['rounding']:+.1e} off by rounding"
+    yield f"{score['score']:+9.4f}  as served in float32, {off}{clipped}"
 
 
 def _short(value: Any) -> str:

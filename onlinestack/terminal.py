@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -232,7 +233,7 @@ class TableReport:
 
     def note(self, text: str) -> None:
         """Say a line."""
-        self._line(text)
+        self._say(text)
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Draw a line of the table."""
@@ -285,21 +286,21 @@ class TableReport:
         )
         self._line("")
         carried = f" + carried over {scores['carried']:,}" if scores.get("carried") else ""
-        self._line(f"read {scores['read']:,}{carried} = {counts}")
+        self._say(f"read {scores['read']:,}{carried} = {counts}")
         if "labels" in scores:
             told = ", ".join(f"{name} {count:,}" for name, count in scores["labels"].items())
             each = scores["pending_bytes_each"]
-            self._line(f"late labels: {told}; a pending record takes {each:,} bytes")
-        self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
+            self._say(f"late labels: {told}; a pending record takes {each:,} bytes")
+        self._say(f"in {scores['seconds']:.1f} s, {speed} records/s")
         if scores["out_of_order"]:
-            self._line(f"{scores['out_of_order']:,} records are older than one before them")
+            self._say(f"{scores['out_of_order']:,} records are older than one before them")
         key = EXPERT[_task(scores)][0][0]
         if not scores["experts"] or _number("", scores[key]) == "-":
             return
-        self._line(labels_line(scores))
+        self._say(labels_line(scores))
         if scores["generations"] or scores["refused"]:
             refused = f", {scores['refused']:,} not taken" if scores["refused"] else ""
-            self._line(f"generations of trees {scores['generations']:,}{refused}")
+            self._say(f"generations of trees {scores['generations']:,}{refused}")
         head, *rows = league_lines(scores, self._width())
         self._line("")
         self._line(self._bold(head))
@@ -312,6 +313,21 @@ class TableReport:
             self._out.write("\r\x1b[K")
             self._out.flush()
             self._drawn = False
+
+    def _say(self, text: str) -> None:
+        """Write a sentence, broken between words where it does not fit a terminal."""
+        width = self._width()
+        lines = [text]
+        if len(text) >= width:
+            lines = textwrap.wrap(
+                text,
+                max(2, width - 1),
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        for line in lines:
+            self._line(line)
 
     def _line(self, text: str) -> None:
         self.end()

@@ -214,7 +214,6 @@ class Tracked(Relay):
         super().__init__(report)
         self._writers = dict(writers)
         self._next = time.monotonic() + EVERY
-        self._read = 0
 
     def tick(self, run: Any) -> None:
         """Hear that some more records were read; look at them every few seconds."""

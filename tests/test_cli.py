@@ -618,7 +618,7 @@ def test_lines_fit_the_terminal(monkeypatch, columns):
     if columns >= 40:
         scores = {**expert, "final": "mixture", "experts": {name: expert}}
         for line in terminal.league_lines(scores, columns):
-            report.note(line)
+            report._line(line)
     drawn = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", out.getvalue())
     assert max(len(line) for line in re.split(r"[\r\n]", drawn)) < columns
     assert "1,234,567" in drawn

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from onlinestack import LinearLearner, OnlineStacker, load, open_source, save
+from onlinestack import LinearLearner, LinearRegressor, OnlineStacker, load, open_source, save
 from onlinestack.block import PREDICT_ONE
 from onlinestack.cli import app
 from onlinestack.inspection.explain import explain
@@ -156,8 +156,28 @@ def test_the_part_of_a_member_is_the_slope_of_the_prediction(
         assert experts[name]["moves"] == pytest.approx(slope * scores[name], abs=1e-5)
 
 
-def test_numbers_and_classes_are_explained_too(record: dict[str, Any]) -> None:
-    model = LinearLearner(loss="squared")
+def test_members_that_are_objects_have_their_score_alone() -> None:
+    from river.linear_model import LogisticRegression
+
+    members = ({"name": "f"}, {"name": "leaves", "kind": "trees", "leaves": True, "rounds": 4})
+    members += ({"name": "own", "model": LogisticRegression()}, {"name": "l", "reads": "l"})
+    stackers = ({"name": "ss", "reads": "s", "interactions": ["ss"]},)
+    model = OnlineStacker(members=members, stackers=stackers, train_first=100, train_lag=50)
+    for i in range(200):
+        model.learn_one({"a": i % 5, "b": i % 3}, i % 5 == 0)
+    told = explain(model, {"a": 0, "b": 1})
+    assert told["prediction"] == model.predict_proba_one({"a": 0, "b": 1})[True]
+    (term,) = told["members"]["own"]["terms"]
+    assert term["feature"] == "not known to the package" and term["adds"] != 0
+    assert not any("moves" in expert for expert in told["mixture"]["experts"].values())
+    names = {term["feature"] for term in told["stackers"]["ss"]["terms"]}
+    assert {"score f", "score f x score own", "constant"} <= names
+    assert {"l[0]", "constant"} <= {term["feature"] for term in told["members"]["l"]["terms"]}
+
+
+@pytest.mark.parametrize("kind", [LinearLearner, LinearRegressor])
+def test_numbers_and_classes_are_explained_too(kind: Any) -> None:
+    model = kind(loss="squared")
     for i in range(200):
         model.learn_one({"carrier": "abc"[i % 3]}, float(i % 3))
     told = explain(model, {"carrier": "c"})
@@ -215,6 +235,7 @@ def test_the_command_prints_text_and_json(
     shown = run("inspect", stack, "--explain", str(file), "--top", "2")
     assert shown.exit_code == 0
     assert "does not know these columns: colour" in shown.stdout
+    assert "as served in float32" in shown.stdout
     assert "the other" in shown.stdout and "member trees" in shown.stdout
     told = json.loads(run("inspect", stack, "--explain", str(file), "--json").stdout)
     assert told["ignored"] == ["colour"]

@@ -10,6 +10,7 @@ blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,11 +100,6 @@ class Ledger:
     most
         How many names there is room for.
 
-    Attributes
-    ----------
-    names
-        Those kept, in the order they were met.
-
     Examples
     --------
     >>> ledger = Ledger(2)
@@ -116,20 +112,30 @@ class Ledger:
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self.names: list[str] = []
+        self._text = bytearray()
+        self._ends = np.zeros(most, np.int64)
         self._keys = np.zeros(most, np.uint64)
         self._table = np.zeros(1 << (2 * most - 1).bit_length(), np.uint64)
         self._counts = np.zeros(2, np.int64)
 
+    def __len__(self) -> int:
+        return int(self._counts[ENTERED])
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names kept, in the order they were met."""
+        text, ends = bytes(self._text), [0, *self._ends[: len(self)].tolist()]
+        return [text[a:b].decode(errors="surrogatepass") for a, b in pairwise(ends)]
+
     @property
     def hashes(self) -> NDArray[np.uint32]:
         """Return the hash of each name."""
-        return (self._keys[: len(self.names)] & np.uint64(2**32 - 1)).astype(np.uint32)
+        return (self._keys[: len(self)] & np.uint64(2**32 - 1)).astype(np.uint32)
 
     @property
     def seeds(self) -> NDArray[np.uint32]:
         """Return the seed of the field of each name."""
-        return (self._keys[: len(self.names)] >> SHIFT).astype(np.uint32)
+        return (self._keys[: len(self)] >> SHIFT).astype(np.uint32)
 
     @property
     def left_out(self) -> int:
@@ -139,7 +145,7 @@ class Ledger:
     @property
     def collisions(self) -> int:
         """How many names have the hash of a name before them, of another field."""
-        return len(self.names) - len(np.unique(self.hashes))
+        return len(self) - len(np.unique(self.hashes))
 
     def note(
         self,
@@ -158,35 +164,33 @@ class Ledger:
         called
             Returns the names of the features of a row and a field.
         """
-        size = min(int((closes - opens).sum()), self.most - len(self.names))
+        first = len(self)
+        size = min(int((closes - opens).sum()), self.most - first)
         new = np.empty((size, 3), np.int64)
-        table, counts = self._table, self._counts
-        first = len(self.names)
-        found = enter(index, opens, closes, seeds, self.most, table, counts, new)
-        for row, field, at in new[:found].tolist():
-            self.names.append(called(row, field)[at][:LONGEST])
+        counts = self._counts
+        found = enter(index, opens, closes, seeds, self.most, self._table, counts, new)
+        for number, (row, field, at) in enumerate(new[:found].tolist(), first):
+            self._text += called(row, field)[at][:LONGEST].encode(errors="surrogatepass")
+            self._ends[number] = len(self._text)
         rows, fields, places = new[:found].T
         hashes = index[opens[rows, fields] + places].astype(np.uint64)
         self._keys[first : first + found] = (seeds[fields].astype(np.uint64) << SHIFT) | hashes
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the names and what they are of, as arrays and JSON."""
-        texts = [name.encode(errors="surrogatepass") for name in self.names]
+        count = len(self)
         return {
-            "key": self._keys[: len(texts)].copy(),
-            "end": np.cumsum([len(text) for text in texts], dtype=np.int64),
-            "text": np.frombuffer(b"".join(texts), np.uint8),
+            "key": self._keys[:count].copy(),
+            "end": self._ends[:count].copy(),
+            "text": np.frombuffer(bytes(self._text), np.uint8),
         }, {"most": self.most, "left_out": self.left_out}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> Ledger:
         """Return the ledger whose `state` this is."""
-        ledger = cls(meta["most"])
-        text, end = arrays["text"].tobytes(), [0, *arrays["end"].tolist()]
-        ledger.names = [
-            text[a:b].decode(errors="surrogatepass") for a, b in zip(end, end[1:], strict=False)
-        ]
-        ledger._keys[: len(ledger.names)] = arrays["key"]
-        enter_all(ledger._keys[: len(ledger.names)], ledger._table)
-        ledger._counts[:] = len(ledger.names), meta["left_out"]
+        ledger, count = cls(meta["most"]), len(arrays["key"])
+        ledger._text += arrays["text"].tobytes()
+        ledger._ends[:count], ledger._keys[:count] = arrays["end"], arrays["key"]
+        enter_all(ledger._keys[:count], ledger._table)
+        ledger._counts[:] = count, meta["left_out"]
         return ledger

@@ -19,6 +19,7 @@ from onlinestack.inspection.contributions import (
 )
 from onlinestack.inspection.naming import bit_names, dense_names, encoder_of, position_names
 from onlinestack.inspection.record import Told, record_of
+from onlinestack.io.records import objects
 from onlinestack.linear.bits import BitsMember
 from onlinestack.linear.classes import ClassMember
 from onlinestack.linear.factorisation import Factorisation
@@ -76,6 +77,8 @@ def explain(learner: Learner, x: Mapping[str, Any]) -> dict[str, Any]:
     told = record_of(learner, encoder, x)
     common = {"ignored": told.ignored, "missing": told.missing, "label": told.label}
     if isinstance(learner, OnlineStacker):
+        if learner.assembly.records:
+            told.block.records = objects([{k: v for k, v in x.items() if v is not None}])
         return {"kind": "stack", **_of_stack(learner, told), **common}
     return {"kind": learner.aim, **_of_linear(learner, told), **common}
 

@@ -119,8 +119,10 @@ def known_features(learner: Learner) -> Known:
     if encoder.ledger is not None:
         ledger = encoder.ledger
         place = {field_seed(field.name): at for at, field in enumerate(encoder.fields)}
-        order = np.argsort([place.get(seed, len(place)) for seed in ledger.seeds.tolist()])
-        known["f"] = [ledger.names[at] for at in order.tolist()], ledger.hashes[order]
+        fields = [place.get(seed, len(place)) for seed in ledger.seeds.tolist()]
+        order = np.argsort(fields, kind="stable")
+        names = ledger.names
+        known["f"] = [names[at] for at in order.tolist()], ledger.hashes[order]
     return known
 
 

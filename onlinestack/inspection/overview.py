@@ -112,7 +112,7 @@ def _names(learner: Learner) -> dict[str, int] | None:
     if ledger is None:
         return None
     return {
-        "kept": len(ledger.names),
+        "kept": len(ledger),
         "most": ledger.most,
         "left_out": ledger.left_out,
         "collisions": ledger.collisions,
