@@ -21,11 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
-DRAWN = """
-const [id, done] = arguments;
-return [...document.querySelectorAll(`#${id} .plot .scatterlayer .trace`)]
-  .filter((trace) => trace.querySelector("path")).length;
-"""
+DRAWN = "document.querySelectorAll('#loss .plot .scatterlayer .trace path').length"
 PIXELS = """
 const done = arguments[arguments.length - 1], image = new Image();
 image.onload = () => {
@@ -34,7 +30,7 @@ image.onload = () => {
   const context = canvas.getContext("2d");
   context.drawImage(image, 0, 0);
   const data = context.getImageData(0, 0, image.width, image.height).data, seen = new Set();
-  for (let i = 0; i < data.length; i += 4) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
+  for (let i = 0; i < data.length; i += 4) seen.add(data.slice(i, i + 3).join());
   done(seen.size);
 };
 image.src = "data:image/png;base64," + arguments[0];
@@ -71,7 +67,8 @@ def look(driver, url, *, width=1200, height=900, dark=False):
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 640}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
     driver.get(url)
     until(driver, "return document.querySelectorAll('.plot .main-svg').length > 0")
 
@@ -143,15 +140,15 @@ def test_legend_and_views_are_buttons_that_work_with_the_keyboard(chromium, url)
     def buttons(group):
         return chromium.find_elements(By.CSS_SELECTOR, f"#loss .{group} button")
 
-    before = chromium.execute_script(DRAWN, "loss")
+    before = chromium.execute_script(f"return {DRAWN}")
     first = buttons("legend")[0]
     assert (first.text, first.get_attribute("aria-pressed")) == ("mixture", "true")
     first.click()
     assert buttons("legend")[0].get_attribute("aria-pressed") == "false"
-    assert chromium.execute_script(DRAWN, "loss") == before - 1
+    until(chromium, f"return {DRAWN} < {before}")
     # The focus stays where it was, so that the same key switches back.
     chromium.switch_to.active_element.send_keys(Keys.ENTER)
-    assert chromium.execute_script(DRAWN, "loss") == before
+    until(chromium, f"return {DRAWN} === {before}")
     names = [button.text for button in buttons("views")]
     assert names[0] == "Log-loss, window"
     buttons("views")[names.index("Normalised entropy, so far")].click()
@@ -184,7 +181,9 @@ def test_dark_and_light_differ_and_can_be_read(chromium, url):
     assert seen[True] != seen[False]
     chromium.find_element(By.ID, "theme").click()
     assert colour(chromium) == seen[False]
-    ink = chromium.execute_script("return document.querySelector('#loss .plot').data[0].line.color")
+    ink = chromium.execute_script(
+        "return document.querySelector('#loss .plot').data.at(-1).line.color"
+    )
     assert ink == "#1c2230"
     chromium.execute_script("localStorage.clear()")
 
@@ -209,16 +208,17 @@ def test_the_dashboard_renews_itself_and_keeps_what_was_chosen(chromium, lines):
     from selenium.webdriver.common.by import By
 
     events = [json.loads(line) for line in lines]
+    half = [event["event"] for event in events].index("generation")
     recorder = Recorder(QuietReport())
     with Dashboard(recorder, 0) as dashboard:
-        for event in events[:30]:
+        for event in events[:half]:
             recorder.detail(event)
         look(chromium, dashboard.address)
         records = "document.querySelector('.tiles dd').textContent"
         early = chromium.execute_script(f"return {records}")
         chromium.find_elements(By.CSS_SELECTOR, "#loss .views button")[1].click()
         assert not chromium.find_elements(By.ID, "generations")
-        for event in events[30:]:
+        for event in events[half:]:
             recorder.detail(event)
         until(chromium, f"return {records} === '4,000'")
         assert early != "4,000"
