@@ -112,27 +112,29 @@ class Histograms:
         size = int(self.used[expert]) * FAN
         mass, child = self.mass[expert, :size].copy(), self.child[expert, :size]
         spread(mass, child, np.empty((size, 2)))
-        found: list[tuple[float, float, float, float]] = []
+        slot, width = np.arange(ROOTS), 1 << ROOT_SHIFT
+        place = slot * width
+        levels = []
+        while len(slot):
+            whole = child[slot] == 0
+            held = whole & mass[slot].any(axis=1)
+            at = place[held]
+            levels.append(np.column_stack([_at(at), _at(at + width), mass[slot[held]]]))
+            parts = np.arange(FAN)
+            slot = (child[slot[~whole], None] * FAN + parts).ravel()
+            width //= FAN
+            place = (place[~whole, None] + parts * width).ravel()
+        found = np.concatenate(levels)
+        return found[np.argsort(found[:, 0])]
 
-        def collect(slot: int, place: int, width: int) -> None:
-            node = int(child[slot])
-            if node:
-                for part in range(FAN):
-                    collect(node * FAN + part, place + part * width // FAN, width // FAN)
-            elif mass[slot].any():
-                found.append((_at(place), _at(place + width), *mass[slot].tolist()))
 
-        for root in range(ROOTS):
-            collect(root, root << ROOT_SHIFT, 1 << ROOT_SHIFT)
-        return np.array(found).reshape(-1, 4)
-
-
-def _at(place: int) -> float:
-    """Return the probability at a place of the scale, what `position` would turn into it."""
-    if place < MIDDLE:
-        return float(np.uint32(LOWEST + place).view(np.float32))
-    rest = max(0, int(2 * MIDDLE + LOWEST) - place)
-    return 1.0 - float(np.uint32(rest).view(np.float32))
+def _at(place: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the probabilities at places of the scale, what `position` would turn into them."""
+    low = np.minimum(place, MIDDLE) + LOWEST
+    high = np.maximum(2 * MIDDLE + LOWEST - place, 0)
+    bits = np.where(place < MIDDLE, low, high).astype(np.uint32)
+    p = bits.view(np.float32).astype(np.float64)
+    return np.where(place < MIDDLE, p, 1.0 - p)
 
 
 @kernel()

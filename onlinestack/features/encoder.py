@@ -537,14 +537,16 @@ class Encoder:
         if batch.features is not None:
             features: Block = batch.features
             return features.rows(start, stop)
-        ready = batch.prepared
-        if ready is not None and ready.columns is not self._columns and ready.encoder is self:
-            self._take(ready.columns, ready.table, ready.keep)
+        columns, ahead, ready = batch.columns, 0, batch.prepared
+        if ready is not None and ready.encoder is self:
+            columns, ahead = ready.columns, batch.ahead
+            if columns is not self._columns:
+                self._take(columns, ready.table, ready.keep)
         rows = slice(start, stop)
-        encoded = self.encode(batch.columns, start, stop)
+        first = ahead + start
+        encoded = self.encode(columns, first, ahead + stop)
         if learn:
-            columns = batch.columns
-            self._note(encoded, lambda row, field: columns[field][start + row].as_py())
+            self._note(encoded, lambda row, field: columns[field][first + row].as_py())
         return Block(
             batch.label[rows], batch.weight[rows], batch.initial[rows], batch.row[rows], *encoded
         )

@@ -97,6 +97,8 @@ class Batch:
         that was at once.
     prepared
         What an encoder made of the columns ahead of its turn, None where none did.
+    ahead
+        Rows of what was prepared that come before the first of the batch, which was cut from it.
     """
 
     row: NDArray[np.int64]
@@ -116,6 +118,7 @@ class Batch:
     begin: int = 0
     label_time: NDArray[np.int64] | None = None
     prepared: Any = None
+    ahead: int = 0
 
     @property
     def n(self) -> int:
@@ -162,7 +165,7 @@ class Batch:
             rejects=[r for r in self.rejects if base + first <= r.row < base + last],
             read=last - first,
             position=position,
-            prepared=None,
+            ahead=self.ahead + start,
         )
 
     def seconds(self, start: int, stop: int) -> NDArray[np.float64] | None:
@@ -210,6 +213,7 @@ class Batch:
             label_time=None if self.label_time is None else self.label_time[keep],
             classes=None,
             rejects=sorted([*self.rejects, *lost]),
+            prepared=None,
         )
 
 

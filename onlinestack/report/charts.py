@@ -97,7 +97,6 @@ def _losses(history: History, curves: Curves) -> Chart:
                 values,
                 str(styles[who]["color"]),
                 line=styles[who],
-                zorder=1 if styles[who]["color"] == INK else 0,
                 visible=True if who in at_first else "legendonly",
             )
             for who, values in zip(curves.names, series, strict=True)

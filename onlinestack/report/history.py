@@ -29,7 +29,7 @@ class ReportError(ValueError):
 class History:
     """Keeps the events of a run as they come: from its JSON lines, or while it goes on.
 
-    Use `add` for every event. When there are more than 256 points every other is dropped; points
+    Use `add` for every event. When there are more than 128 points every other is dropped; points
     tell sums over the whole run, so nothing is lost but detail.
 
     Attributes
@@ -53,7 +53,7 @@ class History:
     >>> history.add({"event": "start", "resumed_at": 0})
     >>> for records in range(1000):
     ...     history.add({"event": "point", "records": records})
-    >>> len(history.points) <= 256, history.points[-1]["records"]
+    >>> len(history.points) <= 128, history.points[-1]["records"]
     (True, 999)
     """
 

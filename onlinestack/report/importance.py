@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.report.slices import LOSS, terms_of
+from onlinestack.report.slices import LOSS, column_of, terms_of, together
 
 if TYPE_CHECKING:
     from onlinestack.io.batch import Batch
@@ -83,33 +83,22 @@ def _indices(order: NDArray[np.int64]) -> Any:
 
 def _newest(batches: list[Batch], rows: int) -> Batch:
     """Return the newest labelled records as one batch."""
-    import pyarrow as pa
-
-    last = batches[-1]
-    columns = [
-        pa.chunked_array(parts).unify_dictionaries().combine_chunks()
-        for parts in zip(*(batch.columns for batch in batches), strict=True)
-    ]
-    label = np.concatenate([batch.label for batch in batches])
+    label = together(batches, "label")
     keep = np.flatnonzero(~np.isnan(label))[-rows:]
-    n = len(keep)
-
-    def kept(name: str) -> Any:
-        parts = [getattr(batch, name) for batch in batches]
-        return None if parts[0] is None else np.concatenate(parts)[keep]
-
+    last = batches[-1]
+    own: dict[str, Any] = {
+        name: together(batches, name)[keep] for name in ("row", "label", "weight", "initial")
+    }
+    if last.time is not None:
+        own["time"] = together(batches, "time")[keep]
     return replace(
         last,
-        row=kept("row"),
-        label=label[keep],
-        weight=kept("weight"),
-        initial=kept("initial"),
-        time=kept("time"),
-        columns=[column.take(_indices(keep)) for column in columns],
+        **own,
+        columns=[column_of(batches, at).take(_indices(keep)) for at in range(len(last.columns))],
         id=None,
         label_time=None,
         classes=None,
         rejects=[],
-        read=n,
+        read=len(keep),
         prepared=None,
     )

@@ -31,7 +31,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: variable("--soft") },
       hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
       margin: { l: narrow() ? 44 : 58, r: 12, t: 8, b: 42 },
-      xaxis: axis({}), yaxis: axis({}), uirevision: "kept", ...more,
+      xaxis: axis({}), yaxis: axis({}), ...more,
     };
   }
 
@@ -79,10 +79,11 @@
     }
     const plot = section.querySelector(".plot");
     plot.style.height = `${chart.height}px`;
-    const revision = { ...coloured(view.layout) };
-    const own = layout(revision, chart.height);
-    own.uirevision = String(at);
-    Plotly.react(plot, data, own, { displayModeBar: false, responsive: true, doubleClick: "reset" });
+    const own = { ...layout(coloured(view.layout), chart.height), uirevision: String(at) };
+    // What is drawn last lies above the others.
+    const above = (k) => view.data[k].line?.color === "ink";
+    const drawn = [...data.filter((_, k) => !above(k)), ...data.filter((_, k) => above(k))];
+    Plotly.react(plot, drawn, own, { displayModeBar: false, responsive: true, doubleClick: "reset" });
   }
 
   const drawAll = () => Object.keys(charts).forEach(draw);

@@ -8,7 +8,7 @@ apart, depend on the pieces; no prediction does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from onlinestack.auc import CLIP
 from onlinestack.io.patterns import NOT_A_TIME
 
-__all__ = ["MOST", "SHOWN", "Slices", "Table", "Terms", "terms_of"]
+if TYPE_CHECKING:
+    from onlinestack.io.batch import Batch
+
+__all__ = ["MOST", "SHOWN", "Slices", "Table", "Terms", "column_of", "terms_of", "together"]
 
 MOST = 512
 """Values of a column that are told apart at a time."""
@@ -26,6 +29,8 @@ NEW = 64
 """Values a piece may bring into the table; its others are put together."""
 MANY = 4 * MOST
 """Values of a piece that are looked at one by one."""
+ROWS = 1 << 15
+"""Records that are added at once."""
 HOUR = 3_600_000_000
 """Microseconds."""
 WEEK = 7 * 24
@@ -136,6 +141,23 @@ class Table:
         return [*rows, figures(OTHERS, rest)] if rest[RECORDS] else rows
 
 
+def together(batches: Sequence[Batch], name: str) -> NDArray[Any]:
+    """Return one of the arrays that batches have, end to end."""
+    return np.concatenate([getattr(batch, name) for batch in batches])
+
+
+def column_of(batches: Sequence[Batch], at: int) -> Any:
+    """Return a column of batches, end to end, as an Arrow array."""
+    import pyarrow as pa
+
+    parts = [batch.columns[at] for batch in batches]
+    return (
+        parts[0]
+        if len(parts) == 1
+        else pa.chunked_array(parts).unify_dictionaries().combine_chunks()
+    )
+
+
 def figures(value: str, sums: NDArray[np.float64]) -> dict[str, Any]:
     """Return the figures of a slice, means by weight; None where there is no weight."""
     records, weight = int(sums[RECORDS]), float(sums[WEIGHT])
@@ -161,21 +183,33 @@ class Slices:
         self._hours = np.zeros((WEEK, 5))
         """Of each hour of the week, from Monday on, in UTC."""
         self._days = Table()
+        self._waiting: list[tuple[Batch, NDArray[np.float32]]] = []
+        self._rows = 0
 
-    def add(self, batch: Any, p: NDArray[np.float32]) -> None:
+    def add(self, batch: Batch, p: NDArray[np.float32]) -> None:
         """Add the records of a batch that have labels, with what was predicted for them."""
-        if batch.time is None and not self._columns:
+        if batch.n and (batch.time is not None or self._columns):
+            self._waiting.append((batch, p))
+            self._rows += batch.n
+            if self._rows >= ROWS:
+                self._add_all()
+
+    def _add_all(self) -> None:
+        """Add the batches that wait: many small ones take as long as a large one."""
+        if not self._waiting:
             return
-        known = ~np.isnan(batch.label)
-        rows = slice(None) if known.all() else known
-        label, weight = batch.label[rows], batch.weight[rows]
-        if not len(label):
+        batches = [batch for batch, _ in self._waiting]
+        p = np.concatenate([each for _, each in self._waiting])
+        self._waiting, self._rows = [], 0
+        label, weight = together(batches, "label"), together(batches, "weight")
+        known = np.flatnonzero(~np.isnan(label))
+        if not len(known):
             return
-        terms = terms_of(self._task, label, weight, p[rows])
-        if batch.time is not None:
-            self._add_times(batch.time[rows], terms)
+        terms = terms_of(self._task, label[known], weight[known], p[known])
+        if batches[0].time is not None:
+            self._add_times(together(batches, "time")[known], terms)
         for name, column in self._columns.items():
-            self._add_values(self._tables[name], batch.columns[column], rows, terms)
+            self._add_values(self._tables[name], column_of(batches, column), known, terms)
 
     def _add_times(self, time: NDArray[np.int64], terms: Terms) -> None:
         known = time != NOT_A_TIME
@@ -208,6 +242,7 @@ class Slices:
 
     def report(self) -> dict[str, Any]:
         """Return the figures of all slices, as JSON."""
+        self._add_all()
         told: dict[str, Any] = {"slices": {n: table.rows() for n, table in self._tables.items()}}
         if self._hours.any():
             by_hour = self._hours.reshape(7, 24, 5)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST", "KEPT", "Pace", "Watch"]
 
-FIRST = 32
-"""Records between points at first."""
-KEPT = 256
+FIRST = 128
+"""Records between points at first, those at doubling counts not counted."""
+KEPT = 128
 """Points that are kept: when there are more, every other is dropped and the next are farther."""
-DETAILS = 16
+DETAILS = 8
 """Points between two tellings of slices and the like."""
 NEWEST = 1024
 """Labelled records, the newest, that fields are permuted over."""
@@ -38,7 +38,7 @@ REASONS = 40
 
 
 class Pace:
-    """Says at which records points are due: about 128 to 256, evenly over any stream.
+    """Says at which records points are due: 64 to 128, evenly over any stream, and doublings.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class Pace:
     Examples
     --------
     >>> pace = Pace()
-    >>> pace.next(0), pace.next(32), pace.next(8192), pace.next(8191)
-    (32, 64, 8256, 8192)
+    >>> pace.next(0), pace.next(5), pace.next(128), pace.next(16384), pace.next(16640)
+    (1, 8, 256, 16640, 16896)
     """
 
     def __init__(self, read: int = 0) -> None:
@@ -60,11 +60,11 @@ class Pace:
         """Return the record of the next point behind ``read``."""
         while read >= self.every * KEPT:
             self.every *= 2
-        return (read // self.every + 1) * self.every
+        return min((read // self.every + 1) * self.every, 1 << read.bit_length())
 
     def due(self, read: int) -> bool:
         """Tell whether there is a point at a record."""
-        return read % self.every == 0
+        return read % self.every == 0 or read & (read - 1) == 0
 
 
 class Watch:

@@ -8,7 +8,7 @@ import pytest
 
 from onlinestack.report.curves import Curves, entropy
 from onlinestack.report.history import History, ReportError, read_history
-from onlinestack.report.watch import FIRST, KEPT, Pace
+from onlinestack.report.watch import KEPT, Pace
 from tests.report.conftest import CLICKS, call
 
 
@@ -24,7 +24,7 @@ def test_points_are_evenly_spread_and_bounded():
             assert pace.due(at)
             seen.append(at)
         if not resumed:
-            assert seen[:3] == [FIRST, 2 * FIRST, 3 * FIRST]
+            assert seen[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 384]
         assert at // pace.every <= KEPT
     history = History()
     history.add({"event": "start", "resumed_at": 0})
@@ -46,8 +46,9 @@ def test_a_run_tells_points_details_and_a_start(lines):
     assert start["names"][-2:] == ["constant", "last label"]
     assert start["weighed"] == ["fields", "trees", "bits", "scores", "mean"]
     points = events(lines, "point")
-    # The last is told when the run is over, though one may have been due just before.
-    assert [point["records"] for point in points] == [*range(32, 4001, 32), 4000]
+
+    early = [1, 2, 4, 8, 16, 32, 64]
+    assert [point["records"] for point in points] == [*early, *range(128, 4000, 128), 4000]
     summary = json.loads(lines[-1])
     last = points[-1]
     assert last["log_loss"][0] == pytest.approx(summary["log_loss"], abs=1e-8)
@@ -129,7 +130,7 @@ def test_a_resumed_run_goes_on_in_the_same_file(folder, tmp_path):
     assert history.parts == [1000]
     records = [point["records"] for point in history.points]
     assert records == sorted(set(records))
-    assert (records[0], records[-1]) == (32, 2000)
+    assert (records[0], records[-1]) == (1, 2000)
     assert history.details["since"] == 1000
     assert sum(row["records"] for row in history.details["slices"]["site"]) == 1000
     whole = call(*learn, "--limit", 2000).stdout.splitlines()

@@ -15,10 +15,11 @@ def batch(labels, columns, weight=None, time=None):
     ones = np.ones(len(label), np.float32)
     weight = ones if weight is None else np.array(weight, np.float32)
     columns = [column if isinstance(column, pa.Array) else pa.array(column) for column in columns]
-    return SimpleNamespace(label=label, weight=weight, columns=columns, time=time)
+    return SimpleNamespace(n=len(label), label=label, weight=weight, columns=columns, time=time)
 
 
-def test_slices_are_the_plain_sums():
+@pytest.mark.parametrize("encoded", [False, True])
+def test_slices_are_the_plain_sums(encoded):
     rng = np.random.default_rng(0)
     n = 3000
     site = rng.integers(0, 9, n)
@@ -31,7 +32,7 @@ def test_slices_are_the_plain_sums():
     for start in range(0, n, 700):
         part = slice(start, start + 700)
         sites = pa.array([f"s{v}" if v else None for v in site[part]])
-        if start % 1400:
+        if encoded:
             sites = sites.dictionary_encode()
         slices.add(batch(label[part], [sites], weight[part], time[part]), p[part])
     told = slices.report()
