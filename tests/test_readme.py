@@ -73,9 +73,10 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, shown.splitlines()
 
 
-def without_speed(lines: list[str]) -> list[str]:
-    """Return the lines of a table without their second column, and without empty ones."""
-    return [re.sub(r"^( *[\d,]+) +[\d,]+  ", r"\1 ", line) for line in lines if line.strip()]
+def comparable(lines: list[str]) -> list[str]:
+    """Return lines without the second column of a table, with shorter numbers, no empty ones."""
+    slow = [re.sub(r"^( *[\d,]+) +[\d,]+  ", r"\1 ", line) for line in lines if line.strip()]
+    return [re.sub(r"0\.\d{6,}", lambda found: f"{float(found[0]):.4f}", line) for line in slow]
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +183,8 @@ def test_what_is_shown_happens(block: Block, reader: Reader) -> None:
         pytest.skip(why)
     shown = commands(block.text) if block.kind == "console" else ()
     for (command, expected), lines in zip(shown, reader.read(block), strict=True):
-        rest = iter(without_speed(lines))
-        for line in without_speed(expected):
+        rest = iter(comparable(lines))
+        for line in comparable(expected):
             assert line in rest, f"{command} does not print {line!r} there, but {lines}"
 
 
