@@ -42,9 +42,10 @@ PANELS = {
     "learner": "Linear learner (--preset linear)",
     "stack": "Learner",
     "run": "Models, predictions and limits",
+    **dict.fromkeys(("report", "slice_by", "dashboard", "port", "track"), "Pages and trackers"),
     "log": "Settings and output",
 }
-"""Panel of the help for each table of settings, in their order there."""
+"""Panel of the help for each table of settings, or for a setting of its own, in their order."""
 
 TYPES: dict[str, Any] = {
     "text": str,
@@ -86,14 +87,16 @@ app = typer.Typer(
 )
 
 
-def _table(setting: Setting) -> str:
-    """Return the table whose panel shows a setting: what all presets have is not for one."""
-    return "" if setting.key in SHARED else setting.table
+def _topic(setting: Setting) -> str:
+    """Return whose panel shows a setting: what all presets have is not for one."""
+    if setting.key in SHARED:
+        return ""
+    return setting.key if setting.key in PANELS else setting.table
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
     """Return a setting as a parameter that typer turns into an option."""
-    panel = PANELS[_table(setting)]
+    panel = PANELS[_topic(setting)]
     more: dict[str, Any] = {"count": True} if setting.key == "verbose" else {}
     option = typer.Option(
         *setting.options,
@@ -164,7 +167,7 @@ def _command(
         parameters = [
             *(
                 _parameter(row)
-                for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(_table(row)))
+                for row in sorted(SETTINGS.values(), key=lambda row: [*PANELS].index(_topic(row)))
                 if row.options
                 and not {row.table, row.key, f"{row.table}.{row.key}"}.intersection(leave)
             ),

@@ -31,7 +31,7 @@ from onlinestack.vw.options import OPTIONS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-LIMIT = "1500"
+LIMIT = "600"
 BROKER = "localhost:9092"
 
 pytestmark = pytest.mark.skipif(
@@ -73,9 +73,10 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, shown.splitlines()
 
 
-def without_speed(lines: list[str]) -> list[str]:
-    """Return the lines of a table without their second column, and without empty ones."""
-    return [re.sub(r"^( *[\d,]+) +[\d,]+  ", r"\1 ", line) for line in lines if line.strip()]
+def comparable(lines: list[str]) -> list[str]:
+    """Return lines without the second column of a table, with shorter numbers, no empty ones."""
+    slow = [re.sub(r"^( *[\d,]+) +[\d,]+  ", r"\1 ", line) for line in lines if line.strip()]
+    return [re.sub(r"0\.\d{6,}", lambda found: f"{float(found[0]):.4f}", line) for line in slow]
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,8 @@ def reader(place: Path, broker: str | None) -> Reader:
 def _run(command: str, place: Path, *, limited: bool = False) -> list[str]:
     env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     env |= {"PATH": f"{place / 'bin'}:{env['PATH']}", "COLUMNS": "100"}
+    # Threads of a training that wait for each other leave the processor to other tests.
+    env.setdefault("OMP_WAIT_POLICY", "passive")
     env |= {"ONLINESTACK_LIMIT": LIMIT} if limited else {}
     result = subprocess.run(
         ["bash", "-c", command], cwd=place, env=env, capture_output=True, text=True, timeout=240
@@ -180,8 +183,8 @@ def test_what_is_shown_happens(block: Block, reader: Reader) -> None:
         pytest.skip(why)
     shown = commands(block.text) if block.kind == "console" else ()
     for (command, expected), lines in zip(shown, reader.read(block), strict=True):
-        rest = iter(without_speed(lines))
-        for line in without_speed(expected):
+        rest = iter(comparable(lines))
+        for line in comparable(expected):
             assert line in rest, f"{command} does not print {line!r} there, but {lines}"
 
 
