@@ -297,13 +297,16 @@ def by_track(league: League) -> list[str]:
 
 def circumstances(cells: Sequence[Cell]) -> list[str]:
     """Say where, when and beside what the cells were measured."""
+    learners, tracks = ({cell[key] for cell in cells} for key in ("learner", "track"))
     machines = sorted({f"{c['machine']['cores']} cores of {c['machine']['cpu']}" for c in cells})
     dates = sorted({cell["date"][:10] for cell in cells})
     commits = sorted({str(cell["commit"]) for cell in cells})
     limits = sorted({cell["seconds"] for cell in cells})
     versions = sorted({f"{n} {v}" for c in cells for n, v in c.get("versions", {}).items()})
+    every = len(learners) * len(tracks)
+    part = f" of {every:,}, the others were not run" if len(cells) < every else ""
     lines = [
-        f"{len(cells)} cells; {'; '.join(machines)}; {' to '.join(sorted({dates[0], dates[-1]}))}; "
+        f"{len(cells):,} cells{part}; {'; '.join(machines)}; {' to '.join(sorted({dates[0], dates[-1]}))}; "
         f"commit {', '.join(commits)}; time limit of a cell "
         f"{' or '.join(f'{limit:g}' for limit in limits)} processor seconds. {', '.join(versions)}."
     ]
