@@ -305,9 +305,12 @@ def circumstances(cells: Sequence[Cell]) -> list[str]:
     versions = sorted({f"{n} {v}" for c in cells for n, v in c.get("versions", {}).items()})
     every = len(learners) * len(tracks)
     part = f" of {every:,}, the others were not run" if len(cells) < every else ""
+    told = f"commit {', '.join(commits)}"
+    if len(commits) > 3:
+        told = f"{len(commits)} commits, each cell's in its file"
     lines = [
-        f"{len(cells):,} cells{part}; {'; '.join(machines)}; {' to '.join(sorted({dates[0], dates[-1]}))}; "
-        f"commit {', '.join(commits)}; time limit of a cell "
+        f"{len(cells):,} cells{part}; {'; '.join(machines)}; "
+        f"{' to '.join(sorted({dates[0], dates[-1]}))}; {told}; time limit of a cell "
         f"{' or '.join(f'{limit:g}' for limit in limits)} processor seconds. {', '.join(versions)}."
     ]
     busy = [cell["others"] for cell in cells if "others" in cell]
