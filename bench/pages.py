@@ -297,14 +297,20 @@ def by_track(league: League) -> list[str]:
 
 def circumstances(cells: Sequence[Cell]) -> list[str]:
     """Say where, when and beside what the cells were measured."""
+    learners, tracks = ({cell[key] for cell in cells} for key in ("learner", "track"))
     machines = sorted({f"{c['machine']['cores']} cores of {c['machine']['cpu']}" for c in cells})
     dates = sorted({cell["date"][:10] for cell in cells})
     commits = sorted({str(cell["commit"]) for cell in cells})
     limits = sorted({cell["seconds"] for cell in cells})
     versions = sorted({f"{n} {v}" for c in cells for n, v in c.get("versions", {}).items()})
+    every = len(learners) * len(tracks)
+    part = f" of {every:,}, the others were not run" if len(cells) < every else ""
+    told = f"commit {', '.join(commits)}"
+    if len(commits) > 3:
+        told = f"{len(commits)} commits, each cell's in its file"
     lines = [
-        f"{len(cells)} cells; {'; '.join(machines)}; {' to '.join(sorted({dates[0], dates[-1]}))}; "
-        f"commit {', '.join(commits)}; time limit of a cell "
+        f"{len(cells):,} cells{part}; {'; '.join(machines)}; "
+        f"{' to '.join(sorted({dates[0], dates[-1]}))}; {told}; time limit of a cell "
         f"{' or '.join(f'{limit:g}' for limit in limits)} processor seconds. {', '.join(versions)}."
     ]
     busy = [cell["others"] for cell in cells if "others" in cell]
@@ -347,8 +353,12 @@ FIGURES: dict[str, tuple[Callable[[Cell], float | None], str, int]] = {
 def details(league: League) -> list[str]:
     """Return the page of all figures: a table a track, then what each learner was told."""
     lines = ["# Every figure", "", "Made by `python bench/run.py`; see [README.md](README.md).", ""]
-    lines += ["The best of a column is in bold, among the learners that came to the end of the "
-              "track. A learner that was cut has figures of the records it saw.", ""]  # fmt: skip
+    lines += [
+        "The best of a column is in bold, among the learners that came to the end of the track. A "
+        "learner that was cut has figures of the records it saw. *Records/s* is by the clock on "
+        "the wall, *core-µs* by the processor's, of all threads and child processes.",
+        "",
+    ]
     for track, cells in league.tracks.items():
         every = sorted(cells.values(), key=lambda c: (c["cut"], c["scores"]["log_loss"]))
         whole = [cell for cell in every if not cell["cut"]] or every
