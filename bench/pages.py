@@ -347,8 +347,12 @@ FIGURES: dict[str, tuple[Callable[[Cell], float | None], str, int]] = {
 def details(league: League) -> list[str]:
     """Return the page of all figures: a table a track, then what each learner was told."""
     lines = ["# Every figure", "", "Made by `python bench/run.py`; see [README.md](README.md).", ""]
-    lines += ["The best of a column is in bold, among the learners that came to the end of the "
-              "track. A learner that was cut has figures of the records it saw.", ""]  # fmt: skip
+    lines += [
+        "The best of a column is in bold, among the learners that came to the end of the track. A "
+        "learner that was cut has figures of the records it saw. *Records/s* is by the clock on "
+        "the wall, *core-µs* by the processor's, of all threads and child processes.",
+        "",
+    ]
     for track, cells in league.tracks.items():
         every = sorted(cells.values(), key=lambda c: (c["cut"], c["scores"]["log_loss"]))
         whole = [cell for cell in every if not cell["cut"]] or every

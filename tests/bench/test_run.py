@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import json
 import shutil
 import sys
@@ -15,10 +16,12 @@ from sklearn import metrics
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
+import judge as judging  # noqa: E402
 import makers  # noqa: E402
 import pages  # noqa: E402
 import published  # noqa: E402
 import run  # noqa: E402
+import tracks  # noqa: E402
 from judge import Comparison, both_saw, grid, judge  # noqa: E402
 from ours import Command  # noqa: E402
 from tracks import Deadline, NotInstalled, Track, open_track, progressive  # noqa: E402
@@ -262,6 +265,12 @@ def test_published_logs_become_the_streams_that_are_known(
     shared = [field for field in same.kinds if field in track.kinds]
     assert track.columns().select(shared).equals(same.columns().select(shared))
     assert published.main([name, str(tmp_path / "none"), str(tmp_path / "out")]) == 1
+
+
+def test_examples_of_the_benches_are_true() -> None:
+    for module in (tracks, judging):
+        found = doctest.testmod(module)
+        assert found.attempted and not found.failed
 
 
 def test_short_table_has_a_line_a_cell(tmp_path: Path) -> None:
