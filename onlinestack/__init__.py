@@ -1,6 +1,11 @@
 """Online stacking for click prediction: predict a record, score it, then learn from it.
 
-The public names below are loaded when they are first used, so that importing the package, and
+`OnlineStacker` is the whole stack and `LinearLearner` one linear learner; both are classifiers of
+river, with more verbs for blocks of records and for labels that come later. `open_source` reads
+files and pipes, `progressive_validate` runs a learner over them, `save` and `load` keep it, and
+`Consumer` runs it beside a broker.
+
+The public names are loaded when they are first used, so that importing the package, and
 ``onlinestack --help``, stay fast.
 """
 
@@ -11,10 +16,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "BinnedROCAUC",
+    "Consumer",
     "LinearLearner",
     "LinearRegressor",
     "OnlineStacker",
     "Schema",
+    "Topics",
     "__version__",
     "load",
     "open_source",
@@ -25,10 +33,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BinnedROCAUC": "onlinestack.river_metrics",
+    "Consumer": "onlinestack.consume",
     "LinearLearner": "onlinestack.learner",
     "LinearRegressor": "onlinestack.learner",
     "OnlineStacker": "onlinestack.stacker",
     "Schema": "onlinestack.io.schema",
+    "Topics": "onlinestack.consume",
     "load": "onlinestack.models",
     "open_source": "onlinestack.io.source",
     "progressive_validate": "onlinestack.progressive",
@@ -36,11 +47,13 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from onlinestack.consume import Consumer, Topics
     from onlinestack.io.schema import Schema
     from onlinestack.io.source import open_source
     from onlinestack.learner import LinearLearner, LinearRegressor
     from onlinestack.models import load, save
     from onlinestack.progressive import progressive_validate
+    from onlinestack.river_metrics import BinnedROCAUC
     from onlinestack.stacker import OnlineStacker
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

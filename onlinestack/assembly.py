@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Assembly", "assemble", "linear_part"]
 
 
+OVERALL = "all records"
+"""What the click rates that are of no field are called."""
+
+
 class Assembly(NamedTuple):
     """A stack put together.
 
@@ -58,6 +62,8 @@ class Assembly(NamedTuple):
         Why the stack can not be saved, a sentence a member; none where it can.
     records
         Whether members read the records themselves.
+    margins
+        Names of the members whose scores trees read, in the order of their columns.
     """
 
     engine: Engine
@@ -69,12 +75,48 @@ class Assembly(NamedTuple):
     trees: tuple[Any, ...]
     unsaved: tuple[str, ...] = ()
     records: bool = False
+    margins: tuple[str, ...] = ()
 
     def meet(self) -> None:
         """Give the fields that the encoder met in dicts their places."""
         fields = self.encoder.fields
         numbers = [field.name for field in fields if field.kind == "number"]
         self.layout.meet([field.name for field in fields], numbers)
+
+    def table_names(self) -> list[str]:
+        """Return what the columns of the table are: numbers, statistics, margins of members."""
+        numbers = self.layout.number_names(self.encoder.number_names())
+        names = numbers + self.statistic_names()
+        return names + [f"score {name}" for name in self.margins]
+
+    def statistic_names(self) -> list[str]:
+        """Return what the features of namespace ``c`` are."""
+        statistics = self.engine.parts["statistics"]
+        assert isinstance(statistics, Statistics)  # noqa: S101 - narrows a type
+        fields = [field.name for field in self.encoder.fields]
+        return statistics.columns(self.layout.slot_names(fields))
+
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field, by member and field.
+
+        Each field has its gain by ``value``, the plain number, and by its ``rates`` of clicks;
+        "all records" are the overall rates, and names of members are their scores.
+        """
+        statistics = self.engine.parts["statistics"]
+        assert isinstance(statistics, Statistics)  # noqa: S101 - narrows a type
+        slots = self.layout.slot_names([field.name for field in self.encoder.fields])
+        numbers = self.layout.number_names(self.encoder.number_names())
+        owners = [("value", name) for name in numbers]
+        owners += [("rates", name or OVERALL) for name in statistics.owners(slots)]
+        owners += [("value", name) for name in self.margins]
+        told: dict[str, dict[str, dict[str, float]]] = {}
+        for part in self.trees:
+            own = told.setdefault(part.name, {})
+            for column, gain in part.gains().items():
+                kind, name = owners[column]
+                by = own.setdefault(name, {})
+                by[kind] = by.get(kind, 0.0) + gain
+        return told
 
     def events(self) -> list[dict[str, Any]]:
         """Take out what became of each training, in the order of their swaps."""
@@ -134,7 +176,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         The fields of the schema, in order of their names; none for Vowpal Wabbit text, None for
         dicts whose fields are met as they come.
     """
-    encoder = Encoder(fields or (), seed=recipe.seed, extents=True)
+    encoder = Encoder(fields or (), seed=recipe.seed, extents=True, names=recipe.names)
     slots = min(len(fields or ()), recipe.fields) or recipe.fields
     count = recipe.fields if fields is None else encoder.bins.count
     numbers = _numbers(recipe, count, slots)
@@ -222,6 +264,7 @@ def assemble(recipe: Recipe, fields: Sequence[Field] | None) -> Assembly:
         trees,
         unsaved,
         records=bool(foreign),
+        margins=tuple(read),
     )
 
 

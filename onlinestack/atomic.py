@@ -89,7 +89,9 @@ def _lock(name: str) -> FileIO:
                 return file
         except BlockingIOError as error:
             file.close()
-            raise OSError(errno.EBUSY, "another process is writing it") from error
+            raise OSError(
+                errno.EBUSY, "another process is writing it; wait for that, or give another name"
+            ) from error
         except FileNotFoundError:
             pass
         except OSError:

@@ -97,6 +97,43 @@ class Histograms:
         result = area(fresh, child, np.zeros((DEPTH, 2), np.int64))
         return None if math.isnan(result) else float(result)
 
+    def bins(self, expert: int) -> NDArray[np.float64]:
+        """Return the bins of one expert that hold something, by rising probability.
+
+        Parameters
+        ----------
+        expert
+            Its number.
+
+        Returns
+        -------
+        ``float64[m, 4]``: where a bin begins and ends, weight of its non-clicks and of its clicks.
+        """
+        size = int(self.used[expert]) * FAN
+        mass, child = self.mass[expert, :size].copy(), self.child[expert, :size]
+        spread(mass, child, np.empty((size, 2)))
+        found: list[tuple[float, float, float, float]] = []
+
+        def collect(slot: int, place: int, width: int) -> None:
+            node = int(child[slot])
+            if node:
+                for part in range(FAN):
+                    collect(node * FAN + part, place + part * width // FAN, width // FAN)
+            elif mass[slot].any():
+                found.append((_at(place), _at(place + width), *mass[slot].tolist()))
+
+        for root in range(ROOTS):
+            collect(root, root << ROOT_SHIFT, 1 << ROOT_SHIFT)
+        return np.array(found).reshape(-1, 4)
+
+
+def _at(place: int) -> float:
+    """Return the probability at a place of the scale, what `position` would turn into it."""
+    if place < MIDDLE:
+        return float(np.uint32(LOWEST + place).view(np.float32))
+    rest = max(0, int(2 * MIDDLE + LOWEST) - place)
+    return 1.0 - float(np.uint32(rest).view(np.float32))
+
 
 @kernel()
 def position(p: Any) -> Any:

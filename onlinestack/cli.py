@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from onlinestack.completion import completer
 from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.settings import SETTINGS, Setting
 
@@ -27,6 +28,7 @@ CODES = {
     "SchemaError": 2,
     "OptionError": 2,
     "BadRowsError": 3,
+    "ReportError": 2,
     "SnapshotError": 4,
 }
 """Exit codes by name of the error, so that none of their slow modules is imported for it."""
@@ -39,8 +41,8 @@ PANELS = {
     "": "Learner",
     "learner": "Linear learner (--preset linear)",
     "stack": "Learner",
-    "run": "Files and limits",
-    "log": "Output",
+    "run": "Models, predictions and limits",
+    "log": "Settings and output",
 }
 """Panel of the help for each table of settings, in their order there."""
 
@@ -53,20 +55,34 @@ TYPES: dict[str, Any] = {
     "duration": str,
 }
 
+LEARNING, SETTING, VOWPAL = "Learn and predict", "Look and set up", "Vowpal Wabbit"
+"""Panels of the commands."""
+
 EPILOG = (
     "Every setting is also read from the environment (ONLINESTACK_BITS=24) and from a TOML file "
-    "(--config). Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 more bad rows than "
-    "allowed, 4 snapshot does not fit, 130 or 143 stopped by a signal."
+    "(--config); onlinestack help toml tells all of them. Exit codes: 0 done, 1 failure, 2 usage "
+    "or configuration, 3 more bad rows than allowed, 4 snapshot does not fit, 130 or 143 stopped "
+    "by a signal."
 )
+
+HELP = """Learn clicks from a log, record by record: predict, score, then learn.
+
+[bold]Examples[/bold]
+
+onlinestack learn clicks.parquet --label click --time time --id id -f model
+
+onlinestack predict new.parquet -i model -p predictions.csv
+
+onlinestack help train_every
+"""
 
 app = typer.Typer(
     name="onlinestack",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Learn clicks from a log, record by record: predict, score, then learn.",
+    help=HELP,
 )
 
 
@@ -81,10 +97,11 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     more: dict[str, Any] = {"count": True} if setting.key == "verbose" else {}
     option = typer.Option(
         *setting.options,
-        help=setting.help,
+        help=setting.meaning,
         rich_help_panel=panel,
         metavar=setting.metavar,
         show_default=False,
+        autocompletion=completer(setting),
         **more,
     )
     kind: Any = TYPES[setting.type] | None
@@ -110,7 +127,7 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         "--config",
         help="TOML file with any of these settings.",
         metavar="FILE",
-        rich_help_panel="Output",
+        rich_help_panel=PANELS["log"],
         show_default=False,
     )
     yield _keyword("config", Annotated[str | None, config])
@@ -131,7 +148,9 @@ def _extra(leave: Iterable[str]) -> Iterable[inspect.Parameter]:
         yield _keyword(name, Annotated[list[str] | None, option])
 
 
-def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
+def _command(
+    *leave: str, panel: str = LEARNING
+) -> Callable[[Callable[[Config], int]], Callable[[Config], int]]:
     """Register a command that takes all settings but those of some tables or keys.
 
     A key that is a table's name, too, is left out alone as ``table.key``.
@@ -153,10 +172,22 @@ def _command(*leave: str) -> Callable[[Callable[[Config], int]], Callable[[Confi
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}
-        app.command(epilog=EPILOG)(command)
+        app.command(epilog=EPILOG, rich_help_panel=panel)(command)
         return verb
 
     return register
+
+
+def _commands(context: typer.Context) -> list[str]:
+    """Return the names of all commands."""
+    return list(context.find_root().command.commands)  # type: ignore[attr-defined]
+
+
+def _known_words(ctx: typer.Context) -> list[str]:
+    """Return what can be asked for help about."""
+    from onlinestack.manual import words
+
+    return [*_commands(ctx), *words()]
 
 
 def _version(wanted: bool) -> None:
@@ -196,7 +227,7 @@ def learn(config: Config) -> int:
 
 @_command(
     *("consume", "learner", "stack", "labels", "label_time"),
-    *("resume", "save", "save_every", "preset"),
+    *("resume", "save", "save_every", "preset", "dashboard", "port"),
 )
 def predict(config: Config) -> int:
     """Predict every record of the sources with a model, without learning.
@@ -214,7 +245,7 @@ def predict(config: Config) -> int:
     return _run(config, learning=False)
 
 
-@_command("consume")
+@_command("consume", panel=SETTING)
 def config(config: Config) -> int:
     """Print the configuration these options make, as TOML that reruns the run.
 
@@ -236,7 +267,7 @@ def config(config: Config) -> int:
 # What is about files, or about a run that ends with its source.
 @_command(
     *("source", "labels.labels", "label_time", "load", "resume", "save", "save_every"),
-    *("predictions", "max_bad_rows", "limit"),
+    *("predictions", "max_bad_rows", "limit", "report", "slice_by", "dashboard", "port"),
 )
 def consume(config: Config) -> int:
     """Predict records from a broker, learn them when their labels come, and go on after any end.
@@ -252,12 +283,84 @@ def consume(config: Config) -> int:
 
     with uncollected():
         from onlinestack.consuming import open_consumer
-    report = _report(config)
+    report = _tracked(config)
     with _logging(config, report):
         return open_consumer(config, report).run(drain=config["drain"])
 
 
+@app.command(rich_help_panel=SETTING)
+def help(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORD]...",
+            help="A command, a setting or table of the TOML file, a kind of expert; toml for all.",
+            autocompletion=_known_words,
+        ),
+    ] = None,
+) -> None:
+    """Tell what a command, a setting, a TOML table or a kind of expert is.
+
+    [bold]Examples[/bold]
+
+    onlinestack help learn
+
+    onlinestack help train_every
+
+    onlinestack help toml
+    """
+
+    def verb() -> int:
+        for word in words or ():
+            if word in _commands(context):
+                app([word, "--help"], prog_name="onlinestack", standalone_mode=False)
+            else:
+                from onlinestack.manual import explain
+
+                typer.echo(explain(word, also=_commands(context)), nl=False)
+        if not words:
+            app(["--help"], prog_name="onlinestack", standalone_mode=False)
+        return 0
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
 @app.command(
+    rich_help_panel=SETTING,
+    epilog="Exit codes: 0 done, 1 failure, 2 no file of a run, or no library for the page.",
+)
+def report(
+    run: Annotated[str, typer.Argument(help="JSON lines of learn --json.", metavar="RUN.jsonl")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Where the page goes.", metavar="FILE")
+    ] = "report.html",
+) -> None:
+    """Make a page about a run: curves, weights, reliability, slices, fields, rejects.
+
+    [bold]Examples[/bold]
+
+    onlinestack learn clicks.parquet --label click --slice-by site --json > run.jsonl
+
+    onlinestack report run.jsonl -o report.html
+    """
+
+    def verb() -> int:
+        from onlinestack.report.history import read_history
+        from onlinestack.report.page import check_libraries, write_page
+
+        check_libraries()
+        history, odd = read_history(run)
+        write_page(history, output)
+        if odd:
+            typer.echo(f"onlinestack: {odd}", err=True)
+        return 0
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
+@app.command(
+    rich_help_panel=VOWPAL,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -273,6 +376,54 @@ def vw(context: typer.Context) -> None:
         from onlinestack.vw.driver import run
 
         return run(context.args)
+
+    raise typer.Exit(_told(verb, lambda: 0))
+
+
+@app.command("inspect", rich_help_panel=SETTING)
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="Model to look into.", metavar="MODEL")],
+    record: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            help="Record, one JSON object, or -: show what its prediction is the sum of.",
+            metavar="RECORD.json",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(help="Most weights or features to show of each member.", min=1)
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+) -> None:
+    """Show what is in a model, or why it predicts what it does for a record.
+
+    [bold]Examples[/bold]
+
+    onlinestack inspect model
+
+    onlinestack inspect model --explain record.json
+    """
+
+    def verb() -> int:
+        from onlinestack.inspection.overview import inspect
+        from onlinestack.inspection.record import read_record
+        from onlinestack.shown import explained_lines, model_lines
+        from onlinestack.terminal import finite, width_of
+
+        told = inspect(model, top=top, record=None if record is None else read_record(record))
+        if as_json:
+            import json
+
+            typer.echo(json.dumps(finite(told), allow_nan=False))
+            return 0
+        width = width_of(sys.stdout)
+        if record is None:
+            lines = model_lines(model, told, width)
+        else:
+            lines = explained_lines(told, width, top)
+        typer.echo("\n".join(lines))
+        return 0
 
     raise typer.Exit(_told(verb, lambda: 0))
 
@@ -323,7 +474,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
             text = f"{error.filename}: {error.strerror}"
         return text or type(error).__name__, FAILURE
     if isinstance(error, MemoryError):
-        return "not enough memory: use fewer --bits", FAILURE
+        return "not enough memory: give fewer --bits, or a stack a smaller window_bytes", FAILURE
     if isinstance(error, ValueError):
         return text, FAILURE
     return f"unexpected {type(error).__name__}: {text} (-vv shows where)", FAILURE
@@ -392,9 +543,36 @@ def _run(config: Config, learning: bool) -> int:
 
     with uncollected():
         from onlinestack.run import Run
-    report = _report(config)
-    with _logging(config, report):
-        return Run(config, report, learning=learning).go()
+    report = _tracked(config)
+    if not config["report"] and not config["dashboard"]:
+        with _logging(config, report):
+            return Run(config, report, learning=learning).go()
+    from onlinestack.report.page import check_libraries, write_page
+    from onlinestack.report.recorder import Recorder
+
+    check_libraries()
+    recorder = Recorder(report)
+    with _logging(config, recorder), _dashboard(config, recorder):
+        code = Run(config, recorder, learning=learning).go()
+    history = recorder.history()
+    if config["report"]:
+        if history is None:
+            raise ConfigError(f"--report {config['report']}: no record was read, so it has no page")
+        write_page(history, config["report"])
+    return code
+
+
+@contextmanager
+def _dashboard(config: Config, recorder: Any) -> Iterator[None]:
+    """Show the page while the run goes on, if that is asked for."""
+    if not config["dashboard"]:
+        yield
+        return
+    from onlinestack.report.dashboard import Dashboard
+
+    with Dashboard(recorder, config["port"]) as dashboard:
+        recorder.note(f"dashboard at {dashboard.address}")
+        yield
 
 
 def _report(config: Config) -> Any:
@@ -403,6 +581,15 @@ def _report(config: Config) -> Any:
     if config["json"]:
         return terminal.JsonReport()
     return terminal.QuietReport() if config["quiet"] else terminal.TableReport()
+
+
+def _tracked(config: Config) -> Any:
+    """Return the report of a run, which feeds trackers too where there are some."""
+    if not config["track"]:
+        return _report(config)
+    from onlinestack.writers import Tracked, open_writer
+
+    return Tracked(_report(config), {told: open_writer(told) for told in config["track"]})
 
 
 @contextmanager

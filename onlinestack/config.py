@@ -19,12 +19,23 @@ from typing import Any
 
 from onlinestack.recipe import MEMBERS, STACKERS, Linear, RecipeError, entries_of
 from onlinestack.settings import SETTINGS, Setting
+from onlinestack.words import nearest, nearest_or_all
 
-__all__ = ["DEFAULT_PRESET", "SHARED", "Config", "ConfigError", "nearest", "presets"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "ENTRY_KINDS",
+    "KIND_NAMES",
+    "PREFIX",
+    "SHARED",
+    "Config",
+    "ConfigError",
+    "presets",
+    "toml_value",
+]
 
 DEFAULT_PRESET = "stack"
 PREFIX = "ONLINESTACK_"
-SHARED = {"bits", "seed"}
+SHARED = {"bits", "names", "seed"}
 """Settings of the linear learner that a stack has too."""
 OTHERS = {"CACHE", "TWINS", "CONFIG", "DATA"}
 """Variables with our prefix that are no settings of a run."""
@@ -38,7 +49,7 @@ ENTRY_KINDS = {"member": MEMBERS, "stacker": STACKERS}
 OWN = {row.name for row in fields(Linear)}
 """What an entry can say for itself."""
 
-NAMES = {
+KIND_NAMES = {
     "text": "a text",
     "list": "a list of texts",
     "numbers": "a list of numbers",
@@ -54,12 +65,6 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 class ConfigError(ValueError):
     """A setting that is unknown, of the wrong type, or does not go with another."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ``", did you mean 'x'?"`` for the name nearest to a misspelt one, or nothing."""
-    close = get_close_matches(name, list(names), 1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def presets() -> dict[str, Path]:
@@ -100,10 +105,19 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
         good = _is_number(value) and math.isfinite(value)
         value = float(value) if good else value
     if not good:
-        raise ConfigError(f"{where} must be {NAMES[kind]}, not {given!r}")
+        raise ConfigError(f"{where} must be {KIND_NAMES[kind]}, not {given!r}")
+    for word in _words(value) if setting.choices else ():
+        if word not in setting.choices:
+            hint = nearest_or_all(word, setting.choices)
+            raise ConfigError(f"{where} {word!r} is unknown{hint}")
     if setting.least is not None and value < setting.least:
         raise ConfigError(f"{where} must be at least {setting.least:g}, not {value}")
     return value
+
+
+def _words(value: str | list[str]) -> list[str]:
+    """Return the names in a value that consists of them."""
+    return re.split(r"\s*[,+]\s*", value.strip()) if isinstance(value, str) else value
 
 
 def _check_entries(key: str, tables: list[dict[str, Any]], where: str) -> None:
@@ -141,13 +155,13 @@ def _from_text(setting: Setting, text: str, where: str) -> Any:
         try:
             numbers = [float(part) for part in text.split(",") if part.strip()]
         except ValueError:
-            raise ConfigError(f"{where} must be {NAMES['numbers']}, not {text!r}") from None
+            raise ConfigError(f"{where} must be {KIND_NAMES['numbers']}, not {text!r}") from None
         return _checked(setting, numbers, where)
     if setting.type in ("whole", "number"):
         try:
             number = int(text) if setting.type == "whole" else float(text)
         except ValueError:
-            raise ConfigError(f"{where} must be {NAMES[setting.type]}, not {text!r}") from None
+            raise ConfigError(f"{where} must be {KIND_NAMES[setting.type]}, not {text!r}") from None
         return _checked(setting, number, where)
     return _checked(setting, text, where)
 
@@ -183,14 +197,14 @@ def _unknown(
 ) -> str:
     if elsewhere is not None:
         there = f"[{elsewhere.table}]" if elsewhere.table else "the top level"
-        return f"{key!r} in {name} belongs to {there}"
+        return f"{key!r} in {name} belongs to {there}: move it there"
     names = [row.key for row in SETTINGS.values() if row.table == table]
     hint = nearest(key, names if table else [*names, *tables])
     if not hint and not table:
         near = get_close_matches(key, list(SETTINGS), 1)
         hint = f", did you mean {near[0]!r} in [{SETTINGS[near[0]].table}]?" if near else ""
     inside = f"in [{table}] of {name}" if table else f"in {name}"
-    return f"unknown key {key!r} {inside}{hint or ', known: ' + ', '.join(names)}"
+    return f"unknown key {key!r} {inside}{hint or nearest_or_all(key, names)}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -272,6 +286,10 @@ class Config:
                 text = Path(file).read_text(encoding="utf-8")
             except UnicodeDecodeError:
                 raise ConfigError(f"{file} is not TOML: it is not UTF-8 text") from None
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                sentence = f"--config {file} can not be read ({reason}); check its name"
+                raise type(error)(sentence) from None
             values |= _from_toml(text, file)
             given |= {key: f"{_place(SETTINGS[key])} in {file}" for key in values}
         here = _from_environment(environment)
@@ -334,7 +352,7 @@ class Config:
             key = match[1]
             lines += [f"# {note}" for note in (notes or {}).get(key, "").splitlines()]
             value = self.values[key]
-            lines.append(line if value is None else f"{key} = {_toml(value)}")
+            lines.append(line if value is None else f"{key} = {toml_value(value)}")
             if key == "preset":
                 # Behind a table they would belong to it.
                 lines += [f"{none} = []" for none in ENTRY_KINDS if self.values[none] == []]
@@ -350,7 +368,7 @@ class Config:
             + mark
             + keys
             + "".join(
-                f"\n[[{key}]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in table.items())
+                f"\n[[{key}]]\n" + "".join(f"{k} = {toml_value(v)}\n" for k, v in table.items())
                 for key in ENTRY_KINDS
                 for table in self.values[key]
             )
@@ -359,19 +377,15 @@ class Config:
 
 def _preset(name: str) -> dict[str, Any]:
     """Return the preset's value of every setting."""
-    known = presets()
-    if name not in known:
-        hint = nearest(name, known) or f", known: {', '.join(known)}"
-        raise ConfigError(f"unknown preset {name!r}{hint}")
-    path = known[name]
+    path = presets()[name]
     values = dict.fromkeys(SETTINGS, None)
     return values | _from_toml(path.read_text(encoding="utf-8"), path.name)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """Write one value; a JSON text is a TOML text, apart from DEL, which must be escaped."""
     if isinstance(value, list | tuple):
-        items = [_toml(item) for item in value]
+        items = [toml_value(item) for item in value]
         line = f"[{', '.join(items)}]"
         if len(line) <= 88:
             return line

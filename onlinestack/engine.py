@@ -212,13 +212,13 @@ class Engine:
         -------
         Whether rows were predicted.
         """
-        if block.n == 1:
-            predicted = again and block is self._served
-            if predicted and tape is PREDICT_AND_LEARN_ONE:
-                tape = LEARN_ONE
-            if not predicted or tape.learns:
-                self._run_one(block, tape)
-            return not predicted and tape.learns < len(tape.op)
+        if block is self._block or block.n == 1:
+            if again and block is self._served:
+                if tape.learns:
+                    self._run_one(block, LEARN_ONE if tape is PREDICT_AND_LEARN_ONE else tape)
+                return False
+            self._run_one(block, tape)
+            return tape.learns < len(tape.op)
         learned = self.learned + tape.learns
         quantum = Quantum(0, block.n, block, tape, learned, learned == self.due())
         for _ in self._through(iter([quantum]), block.n):

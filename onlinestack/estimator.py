@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.engine import Engine, State, copied
+from onlinestack.engine import Engine, Part, State, copied
 from onlinestack.metrics import Scoreboard
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import Classes
 
 if TYPE_CHECKING:
     from onlinestack.io.batch import Batch
+    from onlinestack.io.schema import Schema
 
 __all__ = ["Board", "Estimator", "check_weight"]
 
@@ -75,6 +76,18 @@ class Estimator:
         """Count of labelled records learned."""
         return 0 if self._engine is None else self._engine.learned
 
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts it is made of, by name."""
+        return self._running().parts
+
+    @property
+    def schema(self) -> Schema | None:
+        """What it was started for; None for plain dicts and for Vowpal Wabbit text."""
+        from onlinestack.io.schema import Schema
+
+        return None if self._schema is None else Schema.from_dict(self._schema)
+
     def _running(self) -> Engine:
         """Return the engine, started if need be."""
         raise NotImplementedError
@@ -94,6 +107,14 @@ class Estimator:
     def events(self) -> list[dict[str, Any]]:
         """Return what became of each training since the last call, oldest first."""
         return []
+
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training now, by member."""
+        return {}
+
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return {}
 
     def check_saving(self) -> None:
         """Refuse, before a run that is to be saved begins, what can not be saved.

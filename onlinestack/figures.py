@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,15 @@ from onlinestack.task_metrics import ClassBoard
 if TYPE_CHECKING:
     from onlinestack.models import Learner
 
-__all__ = ["Report", "checkpoint_figures", "late_figures", "summary_figures"]
+__all__ = [
+    "Relay",
+    "Report",
+    "checkpoint_figures",
+    "late_figures",
+    "point_figures",
+    "start_figures",
+    "summary_figures",
+]
 
 FIGURES = {
     "click": ("log_loss", "auc", "accuracy", "normalized_entropy", "calibration", "click_rate"),
@@ -31,6 +40,10 @@ SINCE = {
 class Report(Protocol):
     """Where a run says how it goes."""
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches, so that `tick` is to be called every now and then."""
+
     def tick(self, run: Any) -> None:
         """Hear that some more records were read; called often."""
 
@@ -40,6 +53,9 @@ class Report(Protocol):
     def generation(self, event: Mapping[str, Any]) -> None:
         """Tell what became of a training."""
 
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Tell what curves and slices are drawn from: the start, points between checkpoints..."""
+
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Tell the figures of the whole run."""
 
@@ -48,6 +64,52 @@ class Report(Protocol):
 
     def end(self) -> None:
         """Hear that the run is over, in whatever way."""
+
+
+class Relay:
+    """A report that tells another all it hears; what does more with it inherits from this.
+
+    Parameters
+    ----------
+    report
+        The other report.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches."""
+        return self._report.live
+
+    def tick(self, run: Any) -> None:
+        """Hear that some more records were read."""
+        self._report.tick(run)
+
+    def checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures at a doubling count of records."""
+        self._report.checkpoint(scores)
+
+    def generation(self, event: Mapping[str, Any]) -> None:
+        """Tell what became of a training."""
+        self._report.generation(event)
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Tell what curves and slices are drawn from."""
+        self._report.detail(event)
+
+    def summary(self, scores: Mapping[str, Any]) -> None:
+        """Tell the figures of the whole run."""
+        self._report.summary(scores)
+
+    def note(self, text: str) -> None:
+        """Say one line to the user."""
+        self._report.note(text)
+
+    def end(self) -> None:
+        """Hear that the run is over, in whatever way."""
+        self._report.end()
 
 
 def checkpoint_figures(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
@@ -72,6 +134,32 @@ def checkpoint_figures(learner: Learner, board: Board, generations: int) -> dict
     }
 
 
+def start_figures(learner: Learner, board: Board) -> dict[str, Any]:
+    """Return the names that the lists of `point_figures` follow, and what each is."""
+    return {
+        "task": learner.aim,
+        "names": list(board.names),
+        "kinds": list(board.kinds),
+        "weighed": list(learner.weights()),
+    }
+
+
+def point_figures(learner: Learner, board: Board) -> dict[str, Any]:
+    """Return the figures over the whole run of all there is on a board, and what each weighs.
+
+    Two points tell the figures of the records between them, so no window has to be kept.
+    """
+    figures = board.plain() | {"shares": list(learner.weights().values())}
+    return {key: _rounded(value) for key, value in figures.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Return a number, or a list of them, short enough to be written many times."""
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return None if value is None or not math.isfinite(value) else round(value, 9)
+
+
 def _league(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
     """Return how the experts stand, where there are several."""
     weights = learner.weights()
@@ -80,7 +168,12 @@ def _league(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
     since = {name: board.since(name)["log_loss"] for name in weights}  # type: ignore[typeddict-item]
     known = {name: loss for name, loss in since.items() if loss is not None}
     best = min(known, key=known.__getitem__, default=None)
-    return {"generations": generations, "best": best, "weights": weights}
+    return {
+        "generations": generations,
+        "training": learner.training(),
+        "best": best,
+        "weights": weights,
+    }
 
 
 def summary_figures(learner: Learner, board: Board) -> dict[str, Any]:

@@ -25,26 +25,28 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
+        self._lock, self._mutex = threading.Lock(), threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
 
     def __enter__(self) -> None:
-        with self._mutex:
-            if not self._taken:
-                self._taken = True
-                return
+        if self._waiting or not self._lock.acquire(False):
             turn = threading.Lock()
             turn.acquire()
-            self._waiting.append(turn)
-        turn.acquire()
+            with self._mutex:
+                self._waiting.append(turn)
+            self._call()
+            turn.acquire()
 
     def __exit__(self, *error: object) -> None:
+        self._lock.release()
+        if self._waiting:
+            self._call()
+
+    def _call(self) -> None:
+        """Take the lock for the first that waits; whoever holds it now calls again when done."""
         with self._mutex:
-            if self._waiting:
+            if self._waiting and self._lock.acquire(False):
                 self._waiting.popleft().release()
-            else:
-                self._taken = False
 
     def __reduce__(self) -> Any:
         return Gate, ()

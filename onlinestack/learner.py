@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from onlinestack.block import PREDICT_AND_LEARN_ONE, PREDICT_ONE, Block, Tape, i
 from onlinestack.engine import Engine
 from onlinestack.estimator import Board, Estimator, check_weight
 from onlinestack.features.encoder import Encoder
+from onlinestack.gate import Gate
+from onlinestack.kernel import bound
 from onlinestack.linear.classes import ClassMember, probabilities
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
@@ -24,6 +26,7 @@ from onlinestack.serving import Serving
 from onlinestack.spare import populate
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
+from onlinestack.words import nearest_or_all
 
 if TYPE_CHECKING:
     from river.base.typing import RegTarget
@@ -40,6 +43,19 @@ OWN_LINK = {"logistic": "logistic", "hinge": "logistic", "poisson": "poisson"}
 """Links that turn the score of a loss into a prediction of its task; the others need none."""
 CELLS = 1 << 22
 """Class probabilities that are held at once."""
+
+
+class _One:
+    """What is predicted for a record that comes alone: arrays filled anew, and what fills them."""
+
+    def __init__(self, classes: int | None) -> None:
+        self.p = np.zeros(1 if classes is None else (1, classes), np.float32)
+        self.scores, self.chosen = np.zeros_like(self.p), np.zeros(1, np.float32)
+        self.link: Callable[[], object] | None = None
+        """The kernel that turns scores into predictions, bound to both once it was needed."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"link": None}
 
 
 class _Linear(Estimator):
@@ -64,6 +80,7 @@ class _Linear(Estimator):
     namespaces: str
     raw: bool
     seed: int
+    names: bool
 
     def _reset(self) -> None:
         """Be as not yet started."""
@@ -99,11 +116,12 @@ class _Linear(Estimator):
             self.classes = Classes(self.oaa, numbered=numbered, text=schema is not None)
         member = self._member()
         self._schema = None if schema is None else schema.to_dict()
-        self._encoder = Encoder(() if schema is None else schema.fields, seed=self.seed)
+        self._encoder = Encoder(
+            () if schema is None else schema.fields, seed=self.seed, names=self.names
+        )
         self._engine = Engine({"encoder": self._encoder, "linear": member})
         self.scoreboard = None if self.raw else self.new_board()
-        p = np.zeros(1 if self.oaa is None else (1, self.oaa), np.float32)
-        self._of_one = p, np.zeros_like(p), np.zeros(1, np.float32)
+        self._of_one, self._gate = _One(self.oaa), Gate()
 
     def new_board(self, name: str = "linear") -> Board:
         """Return a scoreboard of the learner's task without any scores.
@@ -366,12 +384,20 @@ class _Linear(Estimator):
         chosen = np.empty(n if self.oaa is not None else 0, np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            return encoder.block(batch, start, stop)
+            return encoder.block(batch, start, stop, learn=learn)
 
         for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
             self._score(block, tape, out[start:stop], scores[start:stop], chosen[start:stop])
         self.scores, self.chosen = scores, chosen
         return chosen if self.raw and self.oaa is not None else out
+
+    def linked(self) -> tuple[Any, Any, Any]:
+        """Return prediction, scores and codes of the classes chosen of one record just scored."""
+        member = self.parts["linear"]
+        assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
+        one = self._of_one
+        self._link(member, one.p, one.scores, one.chosen)
+        return one.p, one.scores, one.chosen
 
     def _score(
         self,
@@ -397,17 +423,22 @@ class _Linear(Estimator):
         chosen: NDArray[np.float32],
     ) -> None:
         """Turn the scores of the first rows into predictions."""
-        task, loss = self._aim
         scores[:] = member.score[: len(scores)]
-        own = "identity" if self.raw else OWN_LINK.get(loss, "identity")
-        code = LINKS[self.link or own]
         if isinstance(member, ClassMember):
             chosen[:] = member.chosen[: len(scores)]
-            probabilities(loss in ("logistic", "hinge"), scores, out)
-        elif self.raw or task == REGRESSION:
-            link_all(code, scores, out)
-        else:
-            click_all(code, scores, out)
+        link, arguments = self._linking(scores, out)
+        link(*arguments)
+
+    def _linking(
+        self, scores: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return the kernel that makes predictions of scores, and its arguments."""
+        task, loss = self._aim
+        if self.oaa is not None:
+            return probabilities, (loss in ("logistic", "hinge"), scores, out)
+        own = "identity" if self.raw else OWN_LINK.get(loss, "identity")
+        number = self.raw or task == REGRESSION
+        return link_all if number else click_all, (LINKS[self.link or own], scores, out)
 
     @staticmethod
     def _keep(
@@ -441,17 +472,28 @@ class _Linear(Estimator):
     def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> Any:
         """Take the steps for one record; return its prediction."""
         engine, encoder = self._started()
-        if tape.learns and encoder.meet(x):
-            engine.forget()
-        block = encoder.block_one(x, y, w)
-        if engine.run(block, tape, again=encoder.again):
-            member = engine.parts["linear"]
-            assert isinstance(member, LinearMember)  # noqa: S101 - narrows a type
-            self._link(member, *self._of_one)
-        p, self.scores, self.chosen = self._of_one
-        if tape.learns and self.scoreboard is not None:
-            self._keep(self.scoreboard, block, tape, p, self.chosen)
-        return p[0]
+        with self._gate:
+            block = encoder.refill(x, y, w)
+            if block is None:
+                if tape.learns and encoder.meet(x):
+                    engine.forget()
+                block = encoder.block_one(x, y, w)
+            elif tape.learns:
+                encoder.note(x)
+            one = self._of_one
+            if engine.run(block, tape, again=encoder.again):
+                member: Any = engine.parts["linear"]
+                one.scores[0] = member.score[0]
+                if self.oaa is not None:
+                    one.chosen[0] = member.chosen[0]
+                if one.link is None:
+                    link, arguments = self._linking(one.scores, one.p)
+                    one.link = bound(link, *arguments)
+                one.link()
+            self.scores, self.chosen = one.scores, one.chosen
+            if tape.learns and self.scoreboard is not None:
+                self._keep(self.scoreboard, block, tape, one.p, one.chosen)
+            return one.p[0] if self.oaa is None else one.p[0].copy()
 
     def learn_one(self, x: dict[Hashable, Any], y: Any, w: float = 1.0) -> None:
         """Learn one record: what a batch of it would do.
@@ -471,6 +513,9 @@ class _Linear(Estimator):
             Where y is not finite, or one class too many.
         """
         check_weight(w)
+        self._learn_one(x, y, w)
+
+    def _learn_one(self, x: Mapping[Hashable, Any], y: Any, w: float) -> None:
         self._started()
         if self.classes is not None:
             code = self.classes.code(y, learn=True)
@@ -623,6 +668,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         correct_late: float = 0.0,
         most_pending: int = 100_000,
         negatives: float = 1.0,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -648,6 +694,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         self.correct_late = correct_late
         self.most_pending = most_pending
         self.negatives = negatives
+        self.names = names
         self._opened()
         self._reset()
 
@@ -666,7 +713,7 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
         check_weight(w)
         if w and not (w := self._weight(y, w)):
             return
-        super().learn_one(x, y, w)
+        self._learn_one(x, y, w)
 
     # Late labels.
 
@@ -702,16 +749,13 @@ class LinearLearner(Serving, _Linear, base.MiniBatchClassifier):
 
     # River's verbs.
 
-    def _one(self, x: Mapping[Hashable, Any], y: Any, w: float, tape: Tape) -> Any:
-        with self._gate:
-            return super()._one(x, y, w, tape)
-
     def _outcomes(self, x: Mapping[Hashable, Any]) -> dict[Any, float]:
         p = self._one(x, None, 1.0, PREDICT_ONE)
         if self._aim[0] == REGRESSION:
             raise ValueError("task='regression' predicts numbers: call predict_one for them")
         if self.classes is None:
-            return {False: 1.0 - float(p), True: float(p)}
+            p = float(p)
+            return {False: 1.0 - p, True: p}
         names = self.classes.names
         given = p[: len(names)].astype(np.float64)
         total = float(given.sum())
@@ -828,6 +872,7 @@ class LinearRegressor(_Linear, base.Regressor):
         seed: int = 0,
         alpha: float | None = None,
         beta: float | None = None,
+        names: bool = False,
     ) -> None:
         self.bits = bits
         self.loss = loss
@@ -845,6 +890,7 @@ class LinearRegressor(_Linear, base.Regressor):
         self.seed = seed
         self.alpha = alpha
         self.beta = beta
+        self.names = names
         self._reset()
 
     def predict_one(self, x: dict[Hashable, Any], **kwargs: Any) -> RegTarget:
@@ -860,7 +906,7 @@ class LinearRegressor(_Linear, base.Regressor):
 
 def _check(name: str, value: str, known: Any) -> None:
     if value not in known:
-        raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(known)}")
+        raise ValueError(f"{name}={value!r} is unknown{nearest_or_all(value, known)}")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

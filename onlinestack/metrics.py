@@ -8,16 +8,16 @@ that no figure depends on how records are grouped into blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlinestack.auc import CLIP, FEW, SHARE, Histograms, drop
-from onlinestack.block import PREDICT, Block, Tape
-from onlinestack.kernel import kernel, log32
+from onlinestack.block import PREDICT, PREDICT_AND_LEARN_ONE, Block, Tape
+from onlinestack.kernel import bound, kernel, log32
 
 __all__ = ["BASELINES", "Score", "Scoreboard", "score"]
 
@@ -35,6 +35,8 @@ ONE = np.float32(1)
 RECORDS, WEIGHT, CLICKS, LAST = 0, 1, 2, 3
 LOSS, PREDICTED, CORRECT, PRODUCT = 0, 1, 2, 3
 TINY = 1e-200
+PREDICTIONS = 4
+"""Place of the predictions among the arguments of `score`."""
 
 
 class Score(TypedDict):
@@ -131,6 +133,15 @@ def score(
     totals[RECORDS], totals[WEIGHT], totals[CLICKS], totals[LAST] = records, weights, clicks, last
 
 
+class _One(NamedTuple):
+    """The scoring of a record that comes alone, bound to arrays that are filled anew."""
+
+    block: Block
+    p: NDArray[np.float32]
+    served: NDArray[np.float32]
+    call: Callable[[], object]
+
+
 class Scoreboard:
     """Progressive scores of several experts and of two baselines.
 
@@ -180,6 +191,7 @@ class Scoreboard:
         self._sums = np.zeros((len(self.names), 4))
         self._sums[:, PRODUCT] = 1.0
         self._histograms = Histograms.of(len(self.names))
+        self._one: _One | None = None
         self.mark()
 
     def update(
@@ -206,22 +218,42 @@ class Scoreboard:
 
         Returns
         -------
-        The baselines' predictions, ``float32[n, 2]``.
+        The baselines' predictions, ``float32[n, 2]``; those of a single record that is predicted
+        and learned at once hold until the next.
         """
-        experts = len(self.names) - len(BASELINES)
+        if tape is PREDICT_AND_LEARN_ONE and served is None:
+            return self._update_one(block, p)
+        if served is None:
+            served = np.full((block.n, len(BASELINES)), HALF)
+        score(*self._arguments(block, tape, p, served))
+        return served
+
+    def _update_one(self, block: Block, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score a record, quickly where block and p are the objects of the last, filled anew."""
+        one = self._one
+        if one is not None and one.block is block and one.p is p:
+            one.served.fill(HALF)
+            one.call()
+            return one.served
+        served = np.full((1, len(BASELINES)), HALF)
+        arguments = self._arguments(block, PREDICT_AND_LEARN_ONE, p, served)
+        score(*arguments)
+        if np.may_share_memory(p, arguments[PREDICTIONS]):
+            self._one = _One(block, p, served, bound(score, *arguments))
+        return served
+
+    def _arguments(
+        self, block: Block, tape: Tape, p: NDArray[np.float32], served: NDArray[np.float32]
+    ) -> tuple[Any, ...]:
         if p.dtype != np.float32 or not p.flags.carray:
             p = np.require(p, np.float32, ("C", "W"))
-        predictions = p.reshape(block.n, experts)
-        if served is None:
-            served = np.empty((block.n, len(BASELINES)), np.float32)
-            served.fill(HALF)
         bins = self._histograms
-        score(
+        return (
             tape.op,
             tape.row,
             block.label,
             block.weight,
-            predictions,
+            p.reshape(block.n, len(self.names) - len(BASELINES)),
             served,
             self._totals,
             self._sums,
@@ -229,7 +261,9 @@ class Scoreboard:
             bins.child,
             bins.used,
         )
-        return served
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_one": None}
 
     def mark(self) -> None:
         """Start the figures of `since` anew."""
@@ -246,6 +280,52 @@ class Scoreboard:
         totals, sums, mass = self._mark
         auc = self._histograms.auc(k, mass[k])
         return _figures(self._totals - totals, _losses(self._sums[k]) - _losses(sums[k]), auc)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the figures of all over the whole run that take no time, lists as `names`."""
+        scores = [_figures(self._totals, _losses(sums), None) for sums in self._sums]
+        return {
+            "weight": scores[0]["weight"],
+            "click_rate": scores[0]["click_rate"],
+            "log_loss": [each["log_loss"] for each in scores],
+            "calibration": [each["calibration"] for each in scores],
+        }
+
+    def reliability(self, name: str, most: int = 20) -> list[dict[str, float]]:
+        """Return how often clicks came where an expert predicted them more or less probable.
+
+        Parameters
+        ----------
+        name
+            The expert.
+        most
+            Groups of about the same weight that its predictions are cut into, at most.
+
+        Returns
+        -------
+        A group each, by rising probability: its bounds ``low`` and ``high``, the ``weight`` of its
+        records, the mean probability ``predicted`` and the click rate ``observed``. Within one of
+        the histogram's bins, which are fine where much lies, the mean is taken to be its middle.
+        """
+        bins = self._histograms.bins(self._number(name))
+        weight = bins[:, 2] + bins[:, 3]
+        behind = np.cumsum(weight)
+        share = behind[-1] / most if len(bins) else 1.0
+        group = np.floor((behind - weight / 2) / share)
+        groups: list[dict[str, float]] = []
+        for number in np.unique(group):
+            part, own = bins[group == number], weight[group == number]
+            total = float(own.sum())
+            groups.append(
+                {
+                    "low": float(part[0, 0]),
+                    "high": float(part[-1, 1]),
+                    "weight": total,
+                    "predicted": float(((part[:, 0] + part[:, 1]) / 2 * own).sum()) / total,
+                    "observed": float(part[:, 3].sum()) / total,
+                }
+            )
+        return groups
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return all figures as named arrays and JSON."""

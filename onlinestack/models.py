@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from onlinestack import snapshot
 from onlinestack.learner import LinearLearner, LinearRegressor
 from onlinestack.stacker import OnlineStacker
 
-__all__ = ["LEARNERS", "Learner", "load", "save"]
+__all__ = ["LEARNERS", "Learner", "load", "revive", "save"]
 
 Learner = LinearLearner | LinearRegressor | OnlineStacker
 """Any learner of the package."""
@@ -66,9 +69,28 @@ def load(path: str | Path) -> Learner:
     SnapshotError
         Where the file is missing, damaged or not one of ours.
     """
+    return revive(*snapshot.load(path), path)
+
+
+def revive(
+    arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any], path: str | Path
+) -> Learner:
+    """Return the learner of a snapshot that was read.
+
+    Parameters
+    ----------
+    arrays, meta
+        What `snapshot.load` returned.
+    path
+        The file, for the error.
+
+    Raises
+    ------
+    SnapshotError
+        Where it is not one of ours.
+    """
     from onlinestack.io.schema import Schema
 
-    arrays, meta = snapshot.load(path)
     learner = meta.get("learner", {})
     kind = LEARNERS.get(learner.get("kind"))
     if kind is None:

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 from onlinestack import snapshot
 from onlinestack.config import SHARED, Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles
-from onlinestack.io.schema import Schema, SchemaError, missing_label
+from onlinestack.io.schema import Schema, SchemaError, list_names, missing_label
 from onlinestack.io.source import Source, SourceError, open_source
 from onlinestack.learner import LinearLearner
 from onlinestack.saved import KINDS, ROLES, kept_settings, same_columns, schema_of
 from onlinestack.snapshot import SnapshotError
 from onlinestack.tasks import TARGETS, task_of
+from onlinestack.words import nearest
 
 if TYPE_CHECKING:
     from onlinestack.stacker import OnlineStacker
 
 __all__ = [
     "check_outputs",
+    "check_slices",
     "describe",
     "new_learner",
     "open_labels",
@@ -94,6 +96,9 @@ def open_records(
         if path is None or config.given.keys() & ROLES:
             raise
         raise SnapshotError(f"the model {path!r} does not fit: {error}") from None
+    if config["names"] and not source.schema.fields:
+        source.close()
+        raise ConfigError("--names keeps those of columns, and there are none here: leave it out")
     if schema is not None and path is not None:
         try:
             same_columns(source, schema, path)
@@ -155,26 +160,48 @@ def check_outputs(config: Config, *, learning: bool) -> None:
     """Refuse outputs that would overwrite a source or each other, or can not be written."""
     sources = [path for path in (*config["paths"], *config["labels"]) if path != "-"]
     taken = {os.path.realpath(path): "a source" for path in sources}
-    for key in ("predictions", "rejects", "save"):
+    for key in ("predictions", "rejects", "save", "report"):
         path = config[key]
         if path is None or path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
             continue
         other = taken.setdefault(os.path.realpath(path), f"--{key}")
         if other != f"--{key}":
             raise ConfigError(f"--{key} {path} would overwrite {other}: give another name")
-    if learning and config["save"]:
-        _can_save(config["save"])
+    for key in ("save", "report"):
+        if config[key] and (learning or key != "save"):
+            _can_save(f"--{key} {config[key]}", config[key])
 
 
-def _can_save(path: str) -> None:
+def _can_save(what: str, path: str) -> None:
     """Say before hours of learning, not after, that its result can not be saved."""
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--save {path}: the folder {folder} does not exist: make it first")
+        raise FileNotFoundError(f"{what}: the folder {folder} does not exist: make it first")
     if os.path.isdir(path):
-        raise IsADirectoryError(f"--save {path}: it is a folder: name a file in it")
+        raise IsADirectoryError(f"{what}: it is a folder: name a file in it")
     if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--save {path}: the folder {folder} may not be written to")
+        raise PermissionError(f"{what}: the folder {folder} may not be written to")
+
+
+def check_slices(config: Config, schema: Schema, *, late: bool) -> None:
+    """Refuse columns to slice by that the records do not have.
+
+    Raises
+    ------
+    ConfigError
+        Where one is no field, or labels come later than predictions.
+    """
+    names = [field.name for field in schema.fields]
+    for name in config["slice_by"]:
+        if late:
+            raise ConfigError(
+                "--slice-by needs the label in the record, and here labels come later: leave it out"
+            )
+        if name not in names:
+            known = nearest(name, names) or f", known: {list_names(names)}" if names else ""
+            raise ConfigError(
+                f"--slice-by {name}: the records have no field of that name{known or ' at all'}"
+            )
 
 
 def new_learner(config: Config, schema: Schema) -> LinearLearner | OnlineStacker:

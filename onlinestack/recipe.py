@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Any
+
+from onlinestack.words import nearest_or_all
 
 __all__ = [
     "COMBINERS",
     "KINDS",
     "MEMBERS",
     "STACKERS",
+    "TYPE_NAMES",
     "Bits",
     "Entry",
     "Factorisation",
@@ -51,13 +53,20 @@ class Linear:
     name
         Its name in the league table.
     reads
-        Letters of the namespaces it reads by themselves.
+        Letters of the namespaces it reads by themselves: f (hashed fields), c (click-rate
+        statistics), l (leaves of trees), t (those of micro-trees), s (scores; stackers only).
     interactions
-        Namespaces to multiply on the fly, such as ``ff`` or ``fs``.
-    learning_rate, power_t, l1, l2, constant
-        As in `LinearLearner`.
+        Namespaces to multiply on the fly: ``ff`` is every pair of fields, ``fs`` each with a score.
+    learning_rate
+        Learning rate.
     bits
         Base-2 logarithm of the number of its weights; 0 takes the stack's.
+    power_t
+        Power of the decay of the learning rate.
+    l1, l2
+        Regularisation.
+    constant
+        Whether there is a weight that every record shares.
     half_life
         Labelled records that have a feature until half of what its adaptive sum of squared
         gradients holds is forgotten, so that its steps never become very short; 0 for never.
@@ -106,8 +115,18 @@ class Trees:
         Whether it is also trained again when its loss rises.
     leaves
         Whether its leaves are namespace ``l``; of one entry at most.
-    depth, eta, rounds, subsample, colsample, min_child_weight, early_stopping
-        As in `TreeSettings`.
+    depth
+        Most splits from root to leaf, 1 to 16.
+    eta
+        Learning rate, above 0 and at most 1.
+    rounds
+        Trees of a generation; with early stopping, the most.
+    subsample, colsample
+        Shares of rows and columns that each tree sees, above 0 and at most 1.
+    min_child_weight
+        Least sum of p(1-p) in a leaf, weights included.
+    early_stopping
+        Stop when the loss on the newest rows has not improved for so many rounds; 0 for never.
     """
 
     name: str
@@ -134,8 +153,10 @@ class Bits:
     ----------
     name
         Its name in the league table.
-    learning_rate, l2
-        As in `BitsMember`.
+    learning_rate
+        Learning rate, in units that do not depend on the number of bits.
+    l2
+        Penalty on the squares of the weights.
     """
 
     name: str
@@ -169,8 +190,10 @@ class Newton:
     ----------
     name
         Its name in the league table.
-    half_life, trust
-        As in `NewtonMember`.
+    half_life
+        Labelled records after which what was learned counts half; inf for ever.
+    trust
+        How sure the start, the plain mean, is of itself: the inverse variance of each weight.
     """
 
     name: str
@@ -217,6 +240,14 @@ KINDS: dict[str, type[Entry]] = {
 """What an entry can make, by its ``kind``."""
 COMBINERS = ("arithmetic", "majority", "weighted", "rank", "best")
 """Combiners that can be judged beside the mixture, in the order of the league table."""
+TYPE_NAMES = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple[str, ...]": "a list of texts",
+}
+"""What the values of an entry are, by the type of the field."""
 STACKERS = ("linear", "newton")
 """Kinds that stackers can be."""
 MEMBERS = tuple(kind for kind in KINDS if kind != "newton")
@@ -265,6 +296,8 @@ class Recipe:
         Bins of a column in training.
     seed
         Seed of all that is random.
+    names
+        Whether the encoder keeps names of features.
 
     Raises
     ------
@@ -294,6 +327,7 @@ class Recipe:
     max_bin: int = 64
     background: bool = True
     seed: int = 0
+    names: bool = False
 
     def __post_init__(self) -> None:
         _within("bits", self.bits, 1, MOST_BITS)
@@ -309,7 +343,7 @@ class Recipe:
                 if name and name not in names:
                     raise RecipeError(
                         f"{entry.name!r} reads the margin of {name!r}, which is no member"
-                        f"{_near(name, names)}"
+                        f"{nearest_or_all(name, names)}"
                     )
         if sum(entry.leaves for entry in self.trees) > 1:
             raise RecipeError("several members give leaves; let one of them be namespace l")
@@ -371,12 +405,13 @@ def entries_of(
         values = dict(table)
         kind = values.pop("kind", "linear")
         if kind not in kinds:
-            raise RecipeError(f"kind={kind!r} of {here} is unknown{_near(kind, kinds)}")
+            hint = nearest_or_all(str(kind), kinds)
+            raise RecipeError(f"kind={kind!r} of {here} is unknown{hint}")
         made = Foreign if "model" in values and tuple(kinds) != STACKERS else KINDS[kind]
         known = {field.name: field for field in fields(made)}
         for key, value in values.items():
             if key not in known:
-                raise RecipeError(f"unknown key {key!r} in {here}{_near(key, known)}")
+                raise RecipeError(f"unknown key {key!r} in {here}{nearest_or_all(str(key), known)}")
             values[key] = _typed(value, str(known[key].type), f"{key} of {here}")
         if not values.get("name"):
             raise RecipeError(f"{here} has no name; give it one for the league table")
@@ -407,7 +442,7 @@ def combiners_of(names: Sequence[str]) -> tuple[str, ...]:
     known = ("all", *COMBINERS)
     for name in names:
         if name not in known:
-            raise RecipeError(f"combiner {name!r} is unknown{_near(name, known)}")
+            raise RecipeError(f"combiner {name!r} is unknown{nearest_or_all(name, known)}")
     return tuple(name for name in COMBINERS if name in names or "all" in names)
 
 
@@ -427,11 +462,6 @@ def table_of(entry: Entry) -> dict[str, Any]:
     name = given.pop("name")
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
     return {"name": name, "kind": kind, **values}
-
-
-def _near(word: str, known: Any) -> str:
-    close = get_close_matches(str(word), list(known), 1)
-    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
 def _within(what: str, value: float, low: float, high: float) -> None:
@@ -454,5 +484,4 @@ def _typed(value: Any, type_name: str, where: str) -> Any:
     if wanted is not None and isinstance(value, wanted):
         if wanted is bool or not isinstance(value, bool):
             return value
-    words = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-    raise RecipeError(f"{where} must be {words.get(type_name, 'a list of texts')}, not {value!r}")
+    raise RecipeError(f"{where} must be {TYPE_NAMES[type_name]}, not {value!r}")

@@ -19,17 +19,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack import snapshot
+from onlinestack import __version__, snapshot
 from onlinestack.block import Block, immediate_tape
 from onlinestack.compiling import announced
 from onlinestack.config import Config, ConfigError
 from onlinestack.feeds import LabelColumn, LabelFiles, named
-from onlinestack.figures import Report, checkpoint_figures, late_figures, summary_figures
+from onlinestack.figures import (
+    Report,
+    checkpoint_figures,
+    late_figures,
+    point_figures,
+    start_figures,
+    summary_figures,
+)
 from onlinestack.io.schema import Schema, missing_label
 from onlinestack.io.sink import RejectSink, open_sink
 from onlinestack.io.source import Batch, Position
 from onlinestack.io.times import NOT_A_TIME, count_older
-from onlinestack.opening import check_outputs, new_learner, open_labels, open_records
+from onlinestack.opening import (
+    check_outputs,
+    check_slices,
+    new_learner,
+    open_labels,
+    open_records,
+)
+from onlinestack.report.watch import Watch
 from onlinestack.saved import (
     kept_settings,
     same_sources,
@@ -46,6 +60,8 @@ log = logging.getLogger(__name__)
 
 TIDY = 1 << 18
 """Records between two times that unused memory is given back."""
+SOON, FEWEST = 0.5, 256
+"""Seconds, about, between two pieces of news where somebody watches, and the fewest records."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
 
@@ -75,7 +91,7 @@ class Run:
     SnapshotError
         By `go`, when the snapshot is damaged, or not one of this run.
     BadRowsError
-        By `go`, when more records are rejected than allowed; no snapshot is saved then.
+        By `go`, when more records are rejected than allowed, or all; no snapshot is saved then.
     OSError
         By `go`, when a file cannot be read or written.
     """
@@ -90,8 +106,11 @@ class Run:
         self.out_of_order = self.generations = self.refused = 0
         self._newest = NOT_A_TIME
         self._said = 0
+        self._at = 0, 0, 0, 0
+        """First record of the batch at hand and the one behind its last, and the same in bytes."""
         self.pending = self.carried = self.labels_rejected = 0
         self._feed: LabelColumn | LabelFiles | None = None
+        self._watch: Watch | None = None
         self._signals = Signals()
 
     def go(self) -> int:
@@ -160,6 +179,38 @@ class Run:
         own = self.learner.scoreboard if self.learning else None
         self._board = own or self.learner.new_board()
         self._open_sinks(sinks)
+        self._open_watch()
+
+    def _open_watch(self) -> None:
+        """Begin to keep what a report is made from, where somebody will read it."""
+        config, schema = self.config, self.source.schema
+        late = self._feed is not None
+        check_slices(config, schema, late=late)
+        asked = bool(config["report"] or config["slice_by"] or config["dashboard"])
+        if not asked and not config["json"]:
+            return
+        self._watch = Watch(
+            self.learner,
+            [field.name for field in schema.fields],
+            config["slice_by"],
+            resumed_at=self.read,
+            sliced=not late,
+            permute=asked,
+        )
+        self.report.detail(
+            {
+                "event": "start",
+                "version": __version__,
+                "at": time.time(),
+                "preset": config["preset"],
+                "learning": self.learning,
+                "sources": list(config["paths"]),
+                "resumed_at": self.read,
+                **start_figures(self.learner, self._board),
+            }
+        )
+        if self.read:  # what the first window of the run begins with
+            self._point(self._watch)
 
     def _continue(
         self, meta: Mapping[str, Any], path: str, arrays: Mapping[str, NDArray[Any]]
@@ -216,18 +267,23 @@ class Run:
         for batch in batches:
             first = self.read
             end = first + batch.read
+            self._at = first, end, self._at[3], self.source.bytes_done
             if end // TIDY > first // TIDY:
                 give_back()
             while self.read < end:
-                border = min(end, 1 << self.read.bit_length(), self.read + self.learner.room)
+                border = min(end, 1 << self.read.bit_length(), self.read + self._room())
                 if limit is not None:
                     border = min(border, limit)
                 if every:
                     border = min(border, (self.read // every + 1) * every)
+                if self._watch is not None:
+                    border = min(border, self._watch.pace.next(self.read))
                 self._piece(batch, first, border)
                 if self.read & (self.read - 1) == 0:
                     self.report.checkpoint(self.checkpoint())
                     self._board.mark()
+                if self._watch is not None and self._watch.pace.due(self.read):
+                    self._point(self._watch)
                 if every and self.read % every == 0:
                     self.save()
                 if signals.number:
@@ -239,6 +295,14 @@ class Run:
             return 128 + signals.number
         self._last_labels()
         return 0
+
+    def _room(self) -> int:
+        """Return how many records may be taken before there is news again."""
+        room = self.learner.room
+        if self.report.live:
+            speed = self._speed()["records_per_second"]
+            room = min(room, max(FEWEST, int(SOON * speed)))
+        return room
 
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
@@ -296,6 +360,8 @@ class Run:
         if piece.rejects:
             self._reject(piece.rejects)
         if p is not None:
+            if self._watch is not None:
+                self._watch.see(piece, p)
             if not self.learning:
                 self.learner.keep(self._board, _labels(piece), immediate_tape(piece.label), p)
             if self._predictions is not None:
@@ -332,6 +398,8 @@ class Run:
             self.report.generation(event)
 
     def _reject(self, rejects: list[Any]) -> None:
+        if self._watch is not None:
+            self._watch.reject(rejects)
         if self._rejects is not None:
             self._rejects.write(rejects)
             return
@@ -377,12 +445,20 @@ class Run:
         return True
 
     def _finish(self, code: int) -> None:
-        saved = self._save(unless_idle=code != 0)
+        useless = not code and self.read == self.rejected > 0
+        saved = not useless and self._save(unless_idle=code != 0)
         if self.rejected and self._rejects is None:
             self.report.note(
                 f"{self.rejected:,} records were rejected; --rejects FILE keeps them with reasons"
             )
+        if self._watch is not None:
+            self._point(self._watch, last=True)
         self.report.summary(self.summary())
+        if useless:
+            raise BadRowsError(
+                f"all {self.read:,} records were rejected: mend the source, or the options that "
+                "name its columns"
+            )
         if code:
             name = signal.Signals(code - 128).name
             then = f"go on with --resume {self.config['save']}" if saved else "no model was saved"
@@ -398,6 +474,22 @@ class Run:
             **checkpoint_figures(self.learner, self._board, self.generations),
             **self._speed(),
         }
+
+    def _point(self, watch: Watch, *, last: bool = False) -> None:
+        """Tell what curves are drawn from; now and then, and at the end, the rest, too."""
+        self.report.detail(
+            {
+                "event": "point",
+                "records": self.read,
+                **self._counts(),
+                "generations": self.generations,
+                "seconds": self.seconds(),
+                **point_figures(self.learner, self._board),
+            }
+        )
+        if watch.detailed() or last:
+            details = {"event": "details", "records": self.read, **watch.details(self._board)}
+            self.report.detail(details | (watch.importance() if last else {}))
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole run, of every expert."""
@@ -441,8 +533,10 @@ class Run:
         return time.perf_counter() - self._started
 
     def size(self) -> tuple[int | None, int]:
-        """Return the size of the sources in bytes, None where unknown, and how much is read."""
-        return self.source.size_hint, self.source.bytes_done
+        """Return the size of the sources in bytes, None where unknown, and how much is learned."""
+        first, end, before, behind = self._at
+        done = before + (behind - before) * (self.read - first) // max(1, end - first)
+        return self.source.size_hint, done
 
 
 def _behind(position: Position, count: int) -> Position:

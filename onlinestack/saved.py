@@ -29,7 +29,10 @@ __all__ = [
     "settings_of",
 ]
 
-FORGOTTEN = {"load", "resume", "save", "save_every", "limit", "json", "quiet", "verbose"}
+FORGOTTEN = {
+    *("load", "resume", "save", "save_every", "limit"),
+    *("report", "slice_by", "dashboard", "port", "track", "json", "quiet", "verbose"),
+}
 """Settings that say how to run, not what is learned."""
 
 ROLES = ("label", "positive", "id", "time", "time_format", "weight", "label_time")
@@ -70,7 +73,10 @@ def schema_of(meta: Any, path: str) -> Schema | None:
     try:
         return None if learner["schema"] is None else Schema.from_dict(learner["schema"])
     except SchemaError as error:
-        raise SnapshotError(f"{path!r} does not fit this version: {error}") from None
+        raise SnapshotError(
+            f"{path!r} does not fit this version ({error}); use the one that saved it, or start "
+            "anew"
+        ) from None
 
 
 def kept_settings(config: Config, meta: Mapping[str, Any], path: str) -> dict[str, Any]:

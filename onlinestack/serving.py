@@ -45,9 +45,10 @@ class Serving(Estimator):
     Attributes
     ----------
     serving
-        Whether other threads predict while one learns. Then at most 16 records are learned
-        before those who wait are let in, and every prediction is that of the state before or
-        after some record; results are the same.
+        Whether other threads predict while one learns; to be set before the first record. Then
+        at most 16 records are learned before those who wait are let in, trees train in one
+        thread, and every prediction is that of the state before or after some record; results are
+        the same.
     """
 
     window: float | None
@@ -82,9 +83,9 @@ class Serving(Estimator):
     def _late_possible(self) -> None:
         """Refuse late labels where they make no sense."""
 
-    def _block(self, batch: Batch, start: int, stop: int) -> Block:
-        """Return the records of a batch from one row to another, encoded."""
-        block = self._encoding().block(batch, start, stop)
+    def _block(self, batch: Batch, start: int, stop: int, learn: bool) -> Block:
+        """Return the records of a batch from one row to another, encoded, maybe to be learned."""
+        block = self._encoding().block(batch, start, stop, learn=learn)
         block.time = batch.seconds(start, stop)
         return block
 
@@ -154,6 +155,8 @@ class Serving(Estimator):
                 before = encoder.number_names()
                 self._meet(x)
                 late.widen(before, encoder.number_names())
+            else:
+                encoder.note(x)
             block = self._block_one(x, None, w)
             block.time = np.array([np.nan if now is None else now / 1e6])
             return late.serve_one(block, key_of(id), now)
@@ -287,7 +290,7 @@ class Serving(Estimator):
             times = [None if t == NOT_A_TIME else t for t in batch.time.tolist()]
 
         def block_of(start: int, stop: int) -> Block:
-            return self._block(batch, start, stop)
+            return self._block(batch, start, stop, True)
 
         coming = sorted(labels, key=lambda label: label.before)
         piece = PIECE if self.serving else max(1, batch.n)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SETTINGS", "Setting"]
+from onlinestack.words import listed
+
+__all__ = ["SETTINGS", "TABLES", "Setting"]
 
 Type = Literal["text", "list", "whole", "number", "numbers", "flag", "entries", "duration"]
 
@@ -28,7 +30,7 @@ class Setting:
     type
         What its value is.
     help
-        What it does, in one line.
+        What it does, in one line; ``{}`` stands for the choices.
     options
         Its options on the command line, as typer takes them; none for settings that the command
         line builds itself.
@@ -36,6 +38,8 @@ class Setting:
         What stands for its value in the help.
     least
         Smallest value allowed.
+    choices
+        All the names that its value, or each of its values, can be.
     """
 
     table: str
@@ -45,25 +49,46 @@ class Setting:
     options: tuple[str, ...] = ()
     metavar: str | None = None
     least: float | None = None
+    choices: tuple[str, ...] = ()
 
+    @property
+    def meaning(self) -> str:
+        """What it does, in one line, with the choices."""
+        return self.help.format(listed(self.choices)) if self.choices else self.help
+
+
+TABLES = {
+    "": "What to learn with, and the experts of a stack.",
+    "source": "Where records come from.",
+    "schema": "What their columns are.",
+    "learner": "The linear learner of preset linear; bits and seed are the stack's, too.",
+    "stack": "The stack, of preset stack.",
+    "labels": "Labels that come later than their records, and non-clicks that are left out.",
+    "consume": "The loop beside a broker: onlinestack consume.",
+    "run": "What goes in beside records and what comes out, and when to stop.",
+    "log": "What is said.",
+}
+"""What each table of a TOML file is about; "" is the top level."""
 
 _ROWS = [
     Setting(
         "",
         "preset",
         "text",
-        "stack, the default, or linear: one linear learner, a hundred times faster.",
+        "{}: the whole stack, or one linear learner, a hundred times faster.",
         ("--preset",),
         "NAME",
+        choices=("stack", "linear"),
     ),
     Setting("source", "paths", "list", "Files to read, in order; - is standard input."),
     Setting(
         "source",
         "format",
         "text",
-        "csv, tsv, parquet, arrow, jsonl or vw; told from the name when left out.",
+        "{}; told from the name when left out.",
         ("--format",),
         "NAME",
+        choices=("csv", "tsv", "parquet", "arrow", "jsonl", "vw"),
     ),
     Setting(
         "source",
@@ -118,9 +143,10 @@ _ROWS = [
         "learner",
         "task",
         "text",
-        "click or regression; what the loss says when left out.",
+        "{}; what --loss and --oaa say when left out.",
         ("--task",),
         "NAME",
+        choices=("click", "regression", "multiclass"),
     ),
     Setting(
         "learner",
@@ -142,6 +168,13 @@ _ROWS = [
         1,
     ),
     Setting("learner", "seed", "whole", "Seed of all that is random.", ("--seed",), "N"),
+    Setting(
+        "learner",
+        "names",
+        "flag",
+        "Keep names of features, which are values of records, for inspect.",
+        ("--names",),
+    ),
     Setting(
         "learner",
         "learning_rate",
@@ -184,20 +217,30 @@ _ROWS = [
         "learner",
         "loss",
         "text",
-        "For clicks logistic, hinge; for numbers squared, quantile, poisson, classic, expectile.",
+        "{}; the first two are for clicks, the others for numbers.",
         ("--loss",),
         "NAME",
+        choices=("logistic", "hinge", "squared", "quantile", "poisson", "classic", "expectile"),
     ),
     Setting("learner", "tau", "number", "Quantile of the quantile loss.", ("--tau",), "X"),
     Setting(
         "learner",
         "update",
         "text",
-        "ftrl, pistol, coin or sgd; or some of adaptive,normalized,invariant, all by default.",
+        "{}; the last three, the default, go together.",
         ("--update",),
         "A,B",
+        choices=("ftrl", "pistol", "coin", "sgd", "adaptive", "normalized", "invariant"),
     ),
-    Setting("learner", "link", "text", "identity, logistic, glf1 or poisson.", ("--link",), "NAME"),
+    Setting(
+        "learner",
+        "link",
+        "text",
+        "{}: from the raw score to the prediction; fits the loss when left out.",
+        ("--link",),
+        "NAME",
+        choices=("identity", "logistic", "glf1", "poisson"),
+    ),
     Setting("learner", "interactions", "list", "Combinations of namespaces to learn together."),
     Setting(
         "learner",
@@ -206,32 +249,111 @@ _ROWS = [
         "Learn without, or with, a weight every record shares.",
         ("--constant/--noconstant",),
     ),
-    Setting("stack", "fields", "whole", "Fields that have click-rate statistics.", least=1),
+    Setting(
+        "stack",
+        "fields",
+        "whole",
+        "Fields that have click-rate statistics, the first in order of their names.",
+        least=1,
+    ),
     Setting("stack", "tree_columns", "whole", "Most columns that trees read, about.", least=1),
-    Setting("stack", "half_lives", "numbers", "Half-lives of the statistics, in records."),
-    Setting("stack", "prior", "number", "Records the overall click rate counts for.", least=0),
-    Setting("stack", "random_bits", "whole", "Random bits of numbers and statistics.", least=1),
-    Setting("stack", "micro_trees", "whole", "Tiny trees, for members that read t.", least=512),
-    Setting("stack", "share", "number", "Share of weights dealt out at each label.", least=0),
-    Setting("stack", "largest_weight", "number", "Weight that counts in full.", least=0),
+    Setting(
+        "stack",
+        "half_lives",
+        "numbers",
+        "Half-lives of the statistics, in labelled records; up to seven, in rising order.",
+    ),
+    Setting(
+        "stack",
+        "prior",
+        "number",
+        "Records that the overall click rate counts for in each statistic.",
+        least=0,
+    ),
+    Setting(
+        "stack",
+        "random_bits",
+        "whole",
+        "Random bits of numbers and statistics, for members that read them.",
+        least=1,
+    ),
+    Setting(
+        "stack",
+        "micro_trees",
+        "whole",
+        "Tiny random trees over the hashed fields, for entries that read their leaves (t).",
+        least=512,
+    ),
+    Setting(
+        "stack",
+        "share",
+        "number",
+        "Share of the mixture's weights that is dealt out evenly at each label.",
+        least=0,
+    ),
+    Setting(
+        "stack",
+        "largest_weight",
+        "number",
+        "Weight of a record that moves the mixture's weights in full; others do in proportion.",
+        least=0,
+    ),
     Setting(
         "stack",
         "combiners",
         "list",
-        "Judge these beside the mixture: arithmetic, majority, weighted, rank, best, or all.",
+        "Judge these beside the mixture: {}.",
         ("--combiners",),
         "A,B",
+        choices=("arithmetic", "majority", "weighted", "rank", "best", "all"),
     ),
-    Setting("stack", "window_rows", "whole", "Records that trees are trained on.", least=1),
-    Setting("stack", "window_bytes", "whole", "Memory these may take.", least=1),
-    Setting("stack", "train_first", "whole", "Records at the first training.", least=1),
-    Setting("stack", "train_every", "whole", "Records between trainings at last.", least=1),
-    Setting("stack", "train_lag", "whole", "Records from a cut to its service.", least=1),
-    Setting("stack", "train_columns", "whole", "Columns binned; 0 for all.", least=0),
+    Setting(
+        "stack", "window_rows", "whole", "Labelled records that trees are trained on.", least=1
+    ),
+    Setting(
+        "stack",
+        "window_bytes",
+        "whole",
+        "Bytes these may take; wide records shorten the window.",
+        least=1,
+    ),
+    Setting(
+        "stack",
+        "train_first",
+        "whole",
+        "Labelled records at the first training, from then on after half as many again.",
+        least=1,
+    ),
+    Setting(
+        "stack",
+        "train_every",
+        "whole",
+        "Labelled records between trainings at last; 5 % of all once that is more.",
+        least=1,
+    ),
+    Setting(
+        "stack",
+        "train_lag",
+        "whole",
+        "Labelled records from the cut of a training to its service, at most.",
+        least=1,
+    ),
+    Setting(
+        "stack",
+        "train_columns",
+        "whole",
+        "Columns that are binned for a training, those that pay most; 0 for all.",
+        least=0,
+    ),
     Setting("stack", "train_threads", "whole", "Threads of a training.", least=1),
     Setting("stack", "max_bin", "whole", "Bins of a column in training.", least=2),
-    Setting("stack", "background", "flag", "Go on with the stream while trees are trained."),
-    Setting("", "member", "entries", "What gives scores."),
+    Setting(
+        "stack",
+        "background",
+        "flag",
+        "Whether the stream goes on while trees are trained; the results are the same.",
+    ),
+    Setting("", "member", "entries", "What gives scores from the record."),
     Setting("", "stacker", "entries", "Linear learners over the members' scores."),
     Setting(
         "labels",
@@ -253,9 +375,10 @@ _ROWS = [
         "labels",
         "learn_at",
         "text",
-        "window, or click: learn a click when it comes, not when its window ends.",
+        "{}: learn a click when its window ends, as non-clicks are, or when it comes.",
         ("--learn-at",),
         "NAME",
+        choices=("window", "click"),
     ),
     Setting(
         "labels",
@@ -320,9 +443,10 @@ _ROWS = [
         "consume",
         "message_format",
         "text",
-        "json, arrow, avro, or avro-framed: behind the five bytes of a schema registry.",
+        "{}: behind the five bytes of a schema registry.",
         ("--format",),
         "NAME",
+        choices=("json", "arrow", "avro", "avro-framed"),
     ),
     Setting(
         "consume",
@@ -435,6 +559,46 @@ _ROWS = [
         ("--limit",),
         "N",
         0,
+    ),
+    Setting(
+        "run",
+        "report",
+        "text",
+        "Write a page about the run here: HTML that needs no network.",
+        ("--report",),
+        "FILE",
+    ),
+    Setting(
+        "run",
+        "slice_by",
+        "list",
+        "Tell in the report, or with --json, how the values of these columns were predicted.",
+        ("--slice-by",),
+        "A,B",
+    ),
+    Setting(
+        "run",
+        "dashboard",
+        "flag",
+        "Show that page while the run goes on, to this machine only.",
+        ("--dashboard",),
+    ),
+    Setting(
+        "run",
+        "port",
+        "whole",
+        "Port of the dashboard; 0 for any free one.",
+        ("--port",),
+        "N",
+        0,
+    ),
+    Setting(
+        "log",
+        "track",
+        "list",
+        "Send figures to tensorboard:DIR, mlflow:EXPERIMENT or prometheus:PORT; may be repeated.",
+        ("--track",),
+        "WHERE",
     ),
     Setting("log", "json", "flag", "One JSON object a line on stdout.", ("--json",)),
     Setting("log", "quiet", "flag", "Only errors on stderr.", ("--quiet",)),

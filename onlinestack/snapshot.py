@@ -197,14 +197,16 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Any]:
         if os.path.isdir(name):
             raise SnapshotError(f"{name!r} is a folder; give the snapshot file in it")
         if os.path.exists(name) and not os.path.isfile(name):
-            raise SnapshotError(f"{name!r} is not an ordinary file, so it cannot be a snapshot")
+            raise SnapshotError(f"{name!r} is no ordinary file; give one saved by onlinestack")
         with FileIO(name) as file:
             return _read(file, name)
     except FileNotFoundError:
         raise SnapshotError(f"there is no snapshot {name!r}; check the name") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SnapshotError(f"the snapshot {name!r} cannot be read: {reason}") from error
+        raise SnapshotError(
+            f"the snapshot {name!r} cannot be read ({reason}); mend that first"
+        ) from error
     except _DamagedError:
         raise SnapshotError(
             f"the snapshot {name!r} is damaged or cut short; take an older copy or start anew"

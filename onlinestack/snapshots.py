@@ -200,7 +200,9 @@ def _locked(path: Path) -> FileIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise OSError(error.errno, "another process uses it") from None
+        raise OSError(
+            error.errno, "another process uses it; stop that, or give another folder"
+        ) from None
     return file
 
 

@@ -88,7 +88,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
     train_columns
         Columns that are binned for a training, those that pay most; 0 for all.
     train_threads
-        Threads of a training.
+        Threads of a training; with ``serving`` one, so that predictions need not wait for them.
     max_bin
         Bins of a column in training.
     background
@@ -97,6 +97,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         Seed of all that is random.
     window, learn_at, correct_late, most_pending, negatives
         How late labels, and how many non-clicks, are learned, as in `LinearLearner`.
+    names
+        Whether names of features are kept, as in `LinearLearner`.
 
     Attributes
     ----------
@@ -153,6 +155,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         correct_late: float = 0.0,
         most_pending: int = 100_000,
         negatives: float = 1.0,
+        names: bool = False,
     ) -> None:
         self.members = members
         self.stackers = stackers
@@ -181,6 +184,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         self.correct_late = correct_late
         self.most_pending = most_pending
         self.negatives = negatives
+        self.names = names
         self._opened()
         self._stack: Assembly | None = None
         self._engine: Engine | None = None
@@ -223,10 +227,11 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             train_every=self.train_every,
             train_lag=self.train_lag,
             train_columns=self.train_columns,
-            train_threads=self.train_threads,
+            train_threads=1 if self.serving else self.train_threads,
             max_bin=self.max_bin,
             background=self.background,
             seed=self.seed,
+            names=self.names,
         )
 
     def _entries(self) -> tuple[Tables, Tables]:
@@ -275,6 +280,11 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
             self.start()
             return self._started()
         return self._stack
+
+    @property
+    def assembly(self) -> Assembly:
+        """What it is put together of, for looking at."""
+        return self._started()
 
     def _running(self) -> Engine:
         return self._started().engine
@@ -346,7 +356,7 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         given = np.empty((n, len(stack.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
-            return stack.layout.lay(self._block(batch, start, stop))
+            return stack.layout.lay(self._block(batch, start, stop, learn))
 
         for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
             given[start:stop] = block.p
@@ -355,8 +365,8 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         self._given = given
         return np.ascontiguousarray(given[:, 0])
 
-    def _block(self, batch: Batch, start: int, stop: int) -> Block:
-        block = super()._block(batch, start, stop)
+    def _block(self, batch: Batch, start: int, stop: int, learn: bool) -> Block:
+        block = super()._block(batch, start, stop, learn)
         if self._started().records:
             fields = self._encoding().fields
             rows = [x for x, _, _ in records(batch.rows(start, stop), fields)]
@@ -493,6 +503,14 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
     def events(self) -> list[dict[str, Any]]:
         """Return what became of each training since the last call, oldest first."""
         return self._started().events()
+
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training now, by member."""
+        return {part.name: part.number for part in self._started().trees if part.training}
+
+    def gains(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what trees in service gained from each field; see `Assembly.gains`."""
+        return self._started().gains()
 
     def _beside(self) -> State:
         arrays, meta = super()._beside()

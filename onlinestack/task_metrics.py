@@ -319,6 +319,16 @@ class ClassBoard(_Board):
         """Return the figures of one expert since the last `mark`, or the start."""
         return self._figures(self._of(name), self._since())
 
+    def plain(self) -> dict[str, Any]:
+        """Return the figures of all over the whole run, lists as `names`."""
+        scores = [self.whole(name) for name in self.names]
+        return {
+            "weight": scores[0]["weight"],
+            "log_loss": [each["log_loss"] for each in scores],
+            "accuracy": [each["accuracy"] for each in scores],
+            "normalized_entropy": [each["normalized_entropy"] for each in scores],
+        }
+
     @staticmethod
     def _figures(k: int, arrays: Mapping[str, NDArray[np.float64]]) -> ClassScore:
         totals, sums = arrays["totals"], arrays["sums"]
@@ -395,6 +405,16 @@ class NumberBoard(_Board):
     def since(self, name: str) -> NumberScore:
         """Return the figures of one expert since the last `mark`, or the start."""
         return self._figures(self._of(name), self._since())
+
+    def plain(self) -> dict[str, Any]:
+        """Return the figures of all over the whole run, lists as `names`."""
+        scores = [self.whole(name) for name in self.names]
+        return {
+            "weight": scores[0]["weight"],
+            "label_mean": scores[0]["label_mean"],
+            "mae": [each["mae"] for each in scores],
+            "rmse": [each["rmse"] for each in scores],
+        }
 
     @staticmethod
     def _figures(k: int, arrays: Mapping[str, NDArray[np.float64]]) -> NumberScore:

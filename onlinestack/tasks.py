@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onlinestack.io.values import canonical, distinct, shown
 from onlinestack.linear.losses import LOSSES
+from onlinestack.words import nearest_or_all
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,7 @@ def task_of(task: str | None, loss: str | None, oaa: int | None) -> tuple[Task, 
     """
     for name, value, known in (("task", task, TASKS), ("loss", loss, tuple(LOSSES))):
         if value is not None and value not in known:
-            raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(known)}")
+            raise ValueError(f"{name}={value!r} is unknown{nearest_or_all(value, known)}")
     found: Task = CLICK
     if task is not None:
         found = next(known for known in TASKS if known == task)

@@ -18,10 +18,25 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from onlinestack.run import Run
 
-__all__ = ["JsonReport", "QuietReport", "TableReport"]
+__all__ = [
+    "JsonReport",
+    "QuietReport",
+    "TableReport",
+    "finite",
+    "labels_line",
+    "league_lines",
+    "live_line",
+    "width_of",
+]
 
 TICK = 0.1
 """Seconds between two drawings of the live line."""
+FRESH = 1.0
+"""Seconds that the figures in it are good for."""
+WIDE = 100
+"""Characters from which on the live line spells things out."""
+BAR = 10, 40
+"""Fewest and most characters of its bar."""
 
 UNLIMITED = 1 << 16
 
@@ -129,6 +144,8 @@ def _digits(value: float) -> int:
 class QuietReport:
     """Say nothing but what must be known: the notes about things that went wrong."""
 
+    live = False
+
     def tick(self, run: Run) -> None:
         """Say nothing."""
 
@@ -136,6 +153,9 @@ class QuietReport:
         """Say nothing."""
 
     def generation(self, event: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def detail(self, event: Mapping[str, Any]) -> None:
         """Say nothing."""
 
     def summary(self, scores: Mapping[str, Any]) -> None:
@@ -149,7 +169,7 @@ class QuietReport:
 
 
 class JsonReport(QuietReport):
-    """Write one JSON object a line on stdout: checkpoints, then the summary."""
+    """Write one JSON object a line on stdout: checkpoints, points between them, the summary."""
 
     def checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
@@ -157,6 +177,10 @@ class JsonReport(QuietReport):
 
     def generation(self, event: Mapping[str, Any]) -> None:
         """Write what became of a training."""
+        self._write(event)
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Write what curves and slices are drawn from."""
         self._write(event)
 
     def summary(self, scores: Mapping[str, Any]) -> None:
@@ -169,13 +193,15 @@ class JsonReport(QuietReport):
 
     @staticmethod
     def _write(values: Mapping[str, Any]) -> None:
-        print(json.dumps(_finite(values), allow_nan=False), flush=True)
+        print(json.dumps(finite(values), allow_nan=False), flush=True)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return the value with null for what JSON has no number for."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -192,11 +218,17 @@ class TableReport:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._out = sys.stderr if stream is None else stream
-        self._live = self._out.isatty() and os.environ.get("TERM") != "dumb"
-        self._colour = self._live and not os.environ.get("NO_COLOR")
+        self.live = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self.live and not os.environ.get("NO_COLOR")
         self._headed = False
         self._drawn = False
-        self._next = 0.0
+        self._next = self._stale = 0.0
+        self._figures: Mapping[str, Any] = {}
+        self._looked = 0.0, 0
+        """When the run was looked at last, and how many records it had read."""
+        self._rate: float | None = None
+        self._begun: int | None = None
+        """Bytes that lay behind the run when it was looked at first: it may go on with another."""
 
     def note(self, text: str) -> None:
         """Say a line."""
@@ -215,29 +247,34 @@ class TableReport:
 
     def tick(self, run: Run) -> None:
         """Redraw the live line, where there is one and its time has come."""
-        if not self._live:
+        if not self.live:
             return
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + TICK
-        size, done = run.size()
-        if not size:
-            return
-        part = min(1.0, done / size)
-        seconds = run.seconds()
-        left = "" if part < 0.01 else f"  {_clock(seconds / part - seconds)} left"
-        text = f"  {run.read:,} records{left}"
-        room = min(30, self._width() - len(text) - 10)
-        full = int(part * room)
-        bar = f" [{'#' * full}{'.' * (room - full)}]" if room >= 5 else ""
-        text = f"  {part:4.0%}{bar}{text}"
-        self._out.write(f"\r{text[: self._width() - 1]}\x1b[K")
+        if now >= self._stale and run.read:
+            self._look(run, now)
+        if self._begun is None:
+            self._begun = run.size()[1]
+        line = live_line(run, self._begun, self._figures, self._rate, self._width() - 1)
+        self._out.write(f"\r{line}\x1b[K")
         self._out.flush()
         self._drawn = True
 
+    def _look(self, run: Run, now: float) -> None:
+        """Take in how the run stands, and how fast it has been since it was looked at last."""
+        before, read = self._looked
+        self._rate = (run.read - read) / max(now - before, 1e-9) if before else None
+        self._looked = now, run.read
+        self._figures = run.checkpoint()
+        self._stale = now + FRESH
+
     def generation(self, event: Mapping[str, Any]) -> None:
         """Say nothing; the table counts generations."""
+
+    def detail(self, event: Mapping[str, Any]) -> None:
+        """Say nothing; the table has checkpoints."""
 
     def summary(self, scores: Mapping[str, Any]) -> None:
         """Draw the account of records and the table of experts."""
@@ -256,32 +293,18 @@ class TableReport:
         self._line(f"in {scores['seconds']:.1f} s, {speed} records/s")
         if scores["out_of_order"]:
             self._line(f"{scores['out_of_order']:,} records are older than one before them")
-        task = _task(scores)
-        key = EXPERT[task][0][0]
+        key = EXPERT[_task(scores)][0][0]
         if not scores["experts"] or _number("", scores[key]) == "-":
             return
-        self._line(_of_labels(task, scores))
+        self._line(labels_line(scores))
         if scores["generations"] or scores["refused"]:
             refused = f", {scores['refused']:,} not taken" if scores["refused"] else ""
             self._line(f"generations of trees {scores['generations']:,}{refused}")
-        self._experts(scores)
-
-    def _experts(self, scores: Mapping[str, Any]) -> None:
-        """Draw the league table: the final prediction, then everything beside it."""
-        task = _task(scores)
-        # The mixture is none of the experts, a lone learner is one.
-        rows = {scores["final"]: {"kind": "final", **scores}} | scores["experts"]
-        names = max(len("expert"), *(len(name) for name in rows))
-        names = min(names, max(len("expert"), self._width() - 13 - EXPERT[task][0][2]))
-        columns = _fitting(EXPERT[task], self._width() - names - 12)
-        head = f"{'expert':{names}}  {'kind':10}"
+        head, *rows = league_lines(scores, self._width())
         self._line("")
-        self._line(self._bold(head + "".join(f"{h:>{width}}" for _, h, width in columns)))
-        for name, expert in rows.items():
-            short = name if len(name) <= names else f"{name[: names - 1]}~"
-            line = f"{short:{names}}  {expert['kind']:10}"
-            line += "".join(_cell(key, expert.get(key), width) for key, _, width in columns)
-            self._line(line.rstrip())
+        self._line(self._bold(head))
+        for row in rows:
+            self._line(row)
 
     def end(self) -> None:
         """Wipe the live line."""
@@ -299,16 +322,38 @@ class TableReport:
         return f"\x1b[1m{text}\x1b[0m" if self._colour else text
 
     def _width(self) -> int:
-        if not self._out.isatty():
-            return UNLIMITED
-        try:
-            return os.get_terminal_size(self._out.fileno()).columns or 80
-        except (OSError, ValueError):
-            return shutil.get_terminal_size().columns
+        return width_of(self._out)
 
 
-def _of_labels(task: str, scores: Mapping[str, Any]) -> str:
+def league_lines(scores: Mapping[str, Any], width: int) -> list[str]:
+    """Return the league table: the final prediction, then everything beside it.
+
+    Parameters
+    ----------
+    scores
+        What `summary_figures` returned.
+    width
+        Of the terminal; columns that do not fit are left out from the right.
+    """
+    task = _task(scores)
+    # The mixture is none of the experts, a lone learner is one.
+    rows = {scores["final"]: {"kind": "final", **scores}} | scores["experts"]
+    names = max(len("expert"), *(len(name) for name in rows))
+    names = min(names, max(len("expert"), width - 13 - EXPERT[task][0][2]))
+    columns = _fitting(EXPERT[task], width - names - 12)
+    head = f"{'expert':{names}}  {'kind':10}"
+    lines = [head + "".join(f"{heading:>{size}}" for _, heading, size in columns)]
+    for name, expert in rows.items():
+        short = name if len(name) <= names else f"{name[: names - 1]}~"
+        line = f"{short:{names}}  {expert['kind']:10}"
+        line += "".join(_cell(key, expert.get(key), size) for key, _, size in columns)
+        lines.append(line.rstrip())
+    return lines
+
+
+def labels_line(scores: Mapping[str, Any]) -> str:
     """Return a line about the labels, whatever predicts them."""
+    task = _task(scores)
     if task == "click":
         return f"click rate {_number('click_rate', scores['click_rate'])}"
     if task == "regression":
@@ -317,6 +362,78 @@ def _of_labels(task: str, scores: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SOME])
     more = f" and {len(shares) - SOME} more" if len(shares) > SOME else ""
     return f"classes: {told}{more}"
+
+
+def live_line(
+    run: Run, begun: int, figures: Mapping[str, Any], rate: float | None, room: int
+) -> str:
+    """Return how a run stands in one line; what matters least is left out where it is narrow.
+
+    Parameters
+    ----------
+    run
+        The run.
+    begun
+        Bytes that were read when it began.
+    figures
+        Its figures of late; empty before the first.
+    rate
+        Records a second of late; None where not known yet.
+    room
+        Most characters of the line.
+    """
+    size, done = run.size()
+    part = min(1.0, done / size) if size else None
+    key = EXPERT[_task(figures)][0][0]
+    training, generations = figures.get("training"), figures.get("generations")
+    told = {
+        "percent": "" if part is None else f"{part:4.0%}",
+        "bar": "" if part is None else "#" * BAR[0],
+        "records": f"{run.read:,}{' records' if room >= WIDE or part is None else ''}",
+        "rate": "" if rate is None else f"{rate:,.0f}/s",
+        "loss": "" if figures.get(key) is None else f"{HEADS[key]} {_number('', figures[key])}",
+        "best": f"best {figures['best']}" if figures.get("best") else "",
+        "trees": f"generations {generations:,}" if generations else "",
+        "left": _left(size, done, begun, run.seconds()),
+    }
+    if training:
+        (member, number), *others = training.items()
+        told["trees"] = f"training {member} {number}{f' +{len(others)}' if others else ''}"
+    for name in DISPENSABLE:
+        if _length(told) > room:
+            told[name] = ""
+    if told["bar"] and part is not None:
+        width = min(BAR[1], BAR[0] + room - _length(told))
+        full = int(part * (width - 2))
+        told["bar"] = f"[{'#' * full}{'.' * (width - 2 - full)}]"
+    return "  ".join(filter(None, told.values()))[:room]
+
+
+HEADS = {"log_loss": "log-loss", "mae": "MAE"}
+DISPENSABLE = ("best", "left", "trees", "bar", "rate", "loss", "percent")
+"""Pieces of the live line, in the order in which a narrow terminal does without them."""
+
+
+def _length(pieces: Mapping[str, str]) -> int:
+    """Return how long a line of pieces is."""
+    return len("  ".join(filter(None, pieces.values())))
+
+
+def _left(size: int | None, done: int, begun: int, seconds: float) -> str:
+    """Return how long a run will still take; nothing while that is a guess."""
+    if size is None or done - begun < size / 100:
+        return ""
+    return f"{_clock(max(0, size - done) * seconds / (done - begun))} left"
+
+
+def width_of(stream: TextIO) -> int:
+    """Return how many characters fit into a line of a stream: as good as any but on a terminal."""
+    if not stream.isatty():
+        return UNLIMITED
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
 
 
 def _fitting(columns: Columns, room: int) -> Columns:

@@ -151,6 +151,7 @@ def test_help_names_every_option():
             left_out = command == "predict" and (
                 row.table in ("learner", "stack", "labels")
                 or row.key in ("label_time", "resume", "save", "save_every", "preset")
+                or row.key in ("dashboard", "port")
             )
             for option in re.findall(r"--?[a-z][\w-]*", " ".join(row.options)):
                 found = re.search(rf"(?<![\w-]){option}(?![\w-])", result.stdout)
@@ -163,6 +164,7 @@ def test_help_of_consume_names_its_options_and_no_other_command_does():
         files = row.table == "source" or row.key in (
             *("labels", "label_time", "load", "resume", "save", "save_every"),
             *("predictions", "max_bad_rows", "limit"),
+            *("report", "slice_by", "dashboard", "port"),
         )
         for option in re.findall(r"--[a-z][\w-]*", " ".join(row.options)):
             found = {n for n, text in shown.items() if re.search(rf"{option}(?![\w-])", text)}
@@ -193,7 +195,7 @@ def test_options_of_the_linear_learner_have_a_panel_of_their_own():
     panels = re.split(r"^\W*─ ([^─]+) ─.*$", call("learn", "--help").stdout, flags=re.MULTILINE)
     panels = dict(zip(panels[1::2], panels[2::2], strict=True))
     assert "--loss" in panels["Linear learner (--preset linear)"]
-    learner = {"--preset", "--bits", "--seed", "--combiners"}
+    learner = {"--preset", "--bits", "--seed", "--names", "--combiners"}
     assert set(re.findall(r"--\w+", panels["Learner"])) == learner
 
 
@@ -201,9 +203,12 @@ def test_json_lines(clicks):
     result = call("learn", clicks, "--label", "click", "--json", *LINEAR)
     assert result.exit_code == 0
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [e["records"] for e in events[:-1]] == [1, 2, 4, 8, 16, 32, 64]
-    for event in events[:-1]:
-        assert list(event) and event["event"] == "checkpoint"
+    kinds = [event["event"] for event in events]
+    assert (kinds[0], kinds[-2:]) == ("start", ["details", "summary"])
+    assert set(kinds[1:-2]) == {"checkpoint", "point"}
+    checkpoints = [e for e in events if e["event"] == "checkpoint"]
+    assert [e["records"] for e in checkpoints] == [1, 2, 4, 8, 16, 32, 64]
+    for event in checkpoints:
         for key, kind in CHECKPOINT.items():
             assert event[key] is None or isinstance(event[key], kind), key
     summary = events[-1]
@@ -223,7 +228,7 @@ def test_json_lines_of_a_stack(more, small):
     names = ["fields", "trees", "bits", "scores", "mean"]
     checkpoints = [e for e in events if e["event"] == "checkpoint"]
     assert [e["records"] for e in checkpoints] == [2**k for k in range(10)]
-    league = {"generations": int, "best": str, "weights": dict}
+    league = {"generations": int, "training": dict, "best": str, "weights": dict}
     for event in checkpoints:
         assert set(event) == {*CHECKPOINT, *league, "auc_since", "click_rate_since"}
         for key, kind in league.items():
@@ -287,8 +292,11 @@ def test_combiners_are_judged_beside_the_mixture(more, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--combiners", "rnak"), "combiner 'rnak' is unknown, did you mean 'rank'?"),
-        (("--combiners", "x"), "combiner 'x' is unknown; known: all, arithmetic, majority"),
+        (("--combiners", "rnak"), "--combiners 'rnak' is unknown, did you mean 'rank'?"),
+        (
+            ("--combiners", "x"),
+            "--combiners 'x' is unknown; give one of arithmetic, majority, weighted",
+        ),
         (("--combiners", "all", *LINEAR), "--combiners belongs to the stack preset, not to linear"),
     ],
 )
@@ -418,7 +426,7 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("{linear}", "--oaa", "1"), 2, "oaa=1 is out of range"),
         (("{linear}", "--beta", "1"), 2, "belongs to ftrl"),
         (("{linear}", "--label", "site", "--oaa", "3", "--positive", "s1"), 2, "positive"),
-        (("{learn}", "--preset", "stak"), 2, "unknown preset 'stak', did you mean 'stack'"),
+        (("{learn}", "--preset", "stak"), 2, "--preset 'stak' is unknown, did you mean 'stack'"),
         (("{learn}", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("config", "--config", "{typo}"), 2, "unknown key 'depht' in member t, did you mean 'd"),
         (("{learn}", "--config", "{stray}"), 2, "'fs' reads the margin of 'g', which is no member"),
@@ -427,15 +435,26 @@ def test_predictions_on_stdout(clicks, tmp_path):
         (("learn", "absent.csv", "--label", "click"), 1, "absent.csv"),
         (("learn", "{folder}", "--label", "click"), (1, 2), "{folder}"),
         (("{linear}", "--max-bad-rows", "0"), 3, "--max-bad-rows"),
+        (("{linear}", "--time", "site"), 3, "all 101 records were rejected: mend the source, or"),
+        (
+            ("learn", "{folder}/junk.parquet", "--label", "click"),
+            2,
+            "it is damaged, or --format has",
+        ),
         (("learn", "{clicks}", "-i", "{clicks}"), 4, "not a snapshot"),
         (("learn", "{clicks}", "--resume", "absent"), 4, "no snapshot 'absent'"),
         (("learn", "{clicks}", "--label", "click", "-f", "no/where/m"), 1, "no/where"),
-        (("learn", "{clicks}", "--config", "absent.toml"), 1, "absent.toml"),
+        (
+            ("learn", "{clicks}", "--config", "absent.toml"),
+            1,
+            "--config absent.toml can not be read (no such file or directory); check its name",
+        ),
         (("predict", "{clicks}"), 2, "-i FILE"),
     ],
 )
 def test_errors_are_one_sentence_and_a_code(clicks, arguments, code, sentence):
     words = {"clicks": clicks, "folder": clicks.parent}
+    (clicks.parent / "junk.parquet").write_bytes(b"PAR1")
     for name, text in (("typo", 'name = "t"\ndepht = 3'), ("stray", 'name = "fs"\nbase = "g"')):
         words[name] = clicks.parent / f"{name}.toml"
         words[name].write_text(f'[[member]]\nkind = "trees"\n{text}\n')
@@ -565,8 +584,20 @@ class Terminal(io.StringIO):
         return True
 
 
+FIGURES = {
+    "log_loss": 0.28123,
+    "generations": 7,
+    "best": "newton 30000",
+    "training": {"trees": 9, "trees on pairs": 9},
+    "weights": {},
+}
+
+
 class Halfway:
-    read = 1000
+    read = 1_234_567
+
+    def checkpoint(self):
+        return FIGURES
 
     def size(self):
         return 100, 50
@@ -585,7 +616,9 @@ def test_lines_fit_the_terminal(monkeypatch, columns):
     report.checkpoint({"records": 1234567, "log_loss": 0.5, "auc": None, "best": name})
     expert = {"kind": "member", "log_loss": 0.5, "auc": 0.5, "weight": 0.5}
     if columns >= 40:
-        report._experts({**expert, "final": "mixture", "experts": {name: expert}})
+        scores = {**expert, "final": "mixture", "experts": {name: expert}}
+        for line in terminal.league_lines(scores, columns):
+            report.note(line)
     drawn = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", out.getvalue())
     assert max(len(line) for line in re.split(r"[\r\n]", drawn)) < columns
     assert "1,234,567" in drawn

@@ -85,7 +85,7 @@ def test_the_environment_may_name_the_file(toml):
         ("source = 3", r"must be a table, \[source\]"),
         ("[log]\njson = 1", "must be true or false"),
         ("x =", "is not TOML"),
-        ("preset = 'liner'", "unknown preset 'liner', did you mean 'linear'"),
+        ("preset = 'liner'", "preset in .* 'liner' is unknown, did you mean 'linear'"),
         ("[member]\nname = 'a'", r"member in .* must be a list of tables, .*\[\[member\]\]"),
         ("[[membre]]\nname = 'a'", "unknown key 'membre' in .*, did you mean 'member'"),
         ("[[member]]\nname = 'a'\nread = 'f'", "toml: unknown key 'read' in member a, did you"),
@@ -185,9 +185,16 @@ def belongs(preset, row):
     return preset == "stack" or not (row.table == "stack" or row.type == "entries")
 
 
+def values_of(row):
+    if not row.choices:
+        return VALUES[row.type]
+    chosen = st.sampled_from(row.choices)
+    return st.lists(chosen, max_size=4) if row.type == "list" else chosen
+
+
 def settings_of(preset):
     rows = {k: row for k, row in SETTINGS.items() if k != "preset" and belongs(preset, row)}
-    optional = {k: VALUES[row.type] for k, row in rows.items()}
+    optional = {k: values_of(row) for k, row in rows.items()}
     optional["micro_trees"] = st.integers(512, 2**31)
     optional = {k: values for k, values in optional.items() if k in rows}
     return st.fixed_dictionaries({"preset": st.just(preset)}, optional=optional)

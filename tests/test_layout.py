@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "onlinestack"
 
 ORDER = [
-    ["kernel"],
+    ["kernel", "words"],
     ["murmur", "block"],
     ["atomic", "settings", "signals", "spare"],
     ["snapshot"],
@@ -42,15 +42,18 @@ ORDER = [
     ["compiling"],
     ["models"],
     ["figures"],
+    ["report"],
     ["progressive"],
     ["vw"],
     ["intake"],
     ["consume"],
-    ["config"],
+    ["completion", "config"],
+    ["manual"],
     ["saved", "feeds"],
-    ["opening"],
+    ["opening", "inspection"],
     ["run", "consuming"],
-    ["terminal"],
+    ["terminal", "writers"],
+    ["shown"],
     ["cli"],
 ]
 """Modules and folders of the package from bottom to top; those of one line are strangers."""

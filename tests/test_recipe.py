@@ -43,8 +43,11 @@ def test_entries_come_back_from_their_tables() -> None:
     ("table", "message"),
     [
         ({"name": "a", "kind": "tree"}, "kind='tree' of member a is unknown, did you mean 'trees'"),
-        ({"name": "a", "kind": "newton"}, "kind='newton' of member a is unknown; known: linear"),
-        ({"name": "a", "rate": 1.0}, "unknown key 'rate' in member a; known: name, reads"),
+        (
+            {"name": "a", "kind": "newton"},
+            "kind='newton' of member a is unknown; give one of linear",
+        ),
+        ({"name": "a", "rate": 1.0}, "unknown key 'rate' in member a; give one of name, reads"),
         ({"name": "a", "read": "f"}, "unknown key 'read' in member a, did you mean 'reads'"),
         ({"reads": "f"}, "member 1 has no name"),
         ({"name": "a", "bits": 3.5}, "bits of member a must be a whole number, not 3.5"),
@@ -74,7 +77,9 @@ def test_combiners_are_named_or_all() -> None:
     assert combiners_of(()) == ()
     assert combiners_of(["all", "rank"]) == COMBINERS
     assert combiners_of(["best", "rank", "best"]) == ("rank", "best")
-    with pytest.raises(RecipeError, match="combiner 'mean' is unknown; known: all, arithmetic"):
+    with pytest.raises(
+        RecipeError, match="combiner 'mean' is unknown; give one of all, arithmetic"
+    ):
         combiners_of(["mean"])
 
 
@@ -112,7 +117,9 @@ def test_a_half_life_fades_and_none_keeps() -> None:
 def test_stackers_are_linear_or_take_newtons_steps() -> None:
     made = entries_of([{"name": "a", "kind": "newton", "half_life": 1}], "stacker", STACKERS)
     assert made == [Newton("a", half_life=1.0)]
-    with pytest.raises(RecipeError, match="kind='trees' of stacker a is unknown; known: linear"):
+    with pytest.raises(
+        RecipeError, match="kind='trees' of stacker a is unknown; give one of linear"
+    ):
         entries_of([{"name": "a", "kind": "trees"}], "stacker", STACKERS)
     with pytest.raises(RecipeError, match="half_life of 'a' is out of range: 0.5"):
         Newton("a", half_life=0.5)

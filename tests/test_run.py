@@ -25,15 +25,20 @@ TIMES = {"seconds", "records_per_second"}
 class Listener:
     """A report that keeps what it hears."""
 
+    live = False
+
     def __init__(self):
         self.checkpoints, self.notes, self.result, self.ended = [], [], None, False
-        self.generations = []
+        self.generations, self.details = [], []
 
     def tick(self, run):
         pass
 
     def checkpoint(self, scores):
         self.checkpoints.append(dict(scores))
+
+    def detail(self, event):
+        self.details.append(dict(event))
 
     def generation(self, event):
         self.generations.append({k: v for k, v in event.items() if k != "seconds"})

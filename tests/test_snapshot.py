@@ -242,7 +242,7 @@ def test_two_writers_never_mix(small):
     path, _, meta = small
     with replacing(str(path)) as file:
         file.write(b"half")
-        with pytest.raises(OSError, match="another process is writing it"):
+        with pytest.raises(OSError, match="another process is writing it; wait"):
             save(path, {}, {"mine": 1})
         assert load(path)[1] == meta
         file.truncate(0)

@@ -28,7 +28,7 @@ def test_the_task_follows_from_settings(settings, expected):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (("clicks", None, None), "task='clicks' is unknown; give one of click"),
+        (("clicks", None, None), "task='clicks' is unknown, did you mean 'click'?"),
         ((None, "l2", None), "loss='l2' is unknown; give one of squared"),
         (("click", None, 3), "task='click' has no classes, but oaa=3"),
         (("multiclass", None, None), "needs the number of classes"),

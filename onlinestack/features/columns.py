@@ -51,9 +51,12 @@ __all__ = [
     "VALID",
     "VALUES",
     "WIDTH",
+    "bin_hash",
     "count_features",
     "encode_rows",
+    "exponent_hash",
     "plain_numbers",
+    "position",
 ]
 
 (
@@ -130,7 +133,7 @@ def _features(
         return [uniform_hash(text, seed)], math.nan, False
     if how == NUMBERS:
         value = float(_item(column[VALUES], at, TYPES[column[HASHES]]))
-        return [_bin_hash(column, value, edges, hashes)], _finite(value), False
+        return [bin_hash(column, value, edges, hashes)], _finite(value), False
     if how == FLOATS:
         value = _item(column[VALUES], at, np.float64)
         if value.is_integer() and abs(value) < 2**63:
@@ -150,14 +153,14 @@ def _features(
     status, value = number_of(text)
     if status == TEXT:
         return [uniform_hash(text, seed)], math.nan, False
-    return [_bin_hash(column, value, edges, hashes)], value, False
+    return [bin_hash(column, value, edges, hashes)], value, False
 
 
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _bin_hash(column: list[int], value: float, edges: Any, hashes: Any) -> int:
+def bin_hash(column: list[int], value: float, edges: Any, hashes: Any) -> int:
     """Return the hash of the bin a number lies in: of its lower edge, as eight bytes."""
     if not math.isfinite(value):
         return column[MISSING_HASH]
@@ -321,7 +324,7 @@ def _print_integer(value: int, digits: Any) -> int:
 
 
 @kernel()
-def _position(edges: Any, at: int, count: int, value: float) -> int:
+def position(edges: Any, at: int, count: int, value: float) -> int:
     """Return how many of a field's edges are not above a value.
 
     Counting all of the few there are takes a fifth of the time of halving, whose branches the
@@ -334,7 +337,7 @@ def _position(edges: Any, at: int, count: int, value: float) -> int:
 
 
 @kernel()
-def _exponent_hash(value: float, seed: Any, scratch: Any) -> Any:
+def exponent_hash(value: float, seed: Any, scratch: Any) -> Any:
     """Return the hash of the edge that `lower_edge` gives; ``scratch`` is ``int64``."""
     array_at(scratch.ctypes.data, 1, np.float64)[0] = value + 0.0
     key = scratch[0]
@@ -416,9 +419,9 @@ def _fill_number_text(
         if status == NUMBER:
             numbers[i - base, k] = value
             if count == 0:
-                index[at] = _exponent_hash(value, seed, scratch)
+                index[at] = exponent_hash(value, seed, scratch)
             else:
-                index[at] = hashes[bins + _position(edges, edge, count, value)]
+                index[at] = hashes[bins + position(edges, edge, count, value)]
         elif status == TEXT:
             index[at] = murmur_at(text + first, size, seed)
         else:
@@ -504,9 +507,9 @@ def _fill_numbers(
         if valid:
             known = known and _is_valid(valid, shift + i) != 0
         if count == 0:
-            hashed = _exponent_hash(value, seed, scratch)
+            hashed = exponent_hash(value, seed, scratch)
         else:
-            hashed = hashes[bins + _position(edges, edge, count, value)]
+            hashed = hashes[bins + position(edges, edge, count, value)]
         index[place[i - base] + j] = hashed if known else missing
         numbers[i - base, k] = value if known else np.nan
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import getitem, is_
+from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +32,9 @@ from onlinestack.features.columns import (
     encode_rows,
     plain_numbers,
 )
+from onlinestack.features.names import Ledger
 from onlinestack.features.number_text import TEXT, number_of
+from onlinestack.features.singles import Singles
 from onlinestack.features.values import canonical, elements, is_multiple, is_number, kind_of
 from onlinestack.murmur import uniform_hash
 
@@ -45,9 +46,6 @@ __all__ = ["Encoded", "Encoder", "field_seed"]
 KNOWN_FIELDS = 1024
 """How many fields are learned from dicts; those beyond are hashed when present, not missed."""
 RESERVOIR_ROWS, RESERVOIR_CELLS = 2048, 2**21
-REMEMBERED = 2**16
-"""How many hashes of texts are remembered over all fields, for records that come as dicts."""
-LONGEST_REMEMBERED = 64
 LARGEST = sys.float_info.max
 NUMERIC = frozenset({int, float, type(None), np.int64, np.int32, np.float64, np.float32})
 UNCHANGING = NUMERIC | {str, bool}
@@ -108,7 +106,6 @@ class _Reader:
     edges: list[float]
     hashes: list[int]
     """Of the bins, that of "below all edges" first; empty while there are no edges."""
-    memory: _Memory
 
     def bin(self, number: float) -> int:
         """Return the hash of the bin that a finite number lies in."""
@@ -116,63 +113,28 @@ class _Reader:
             return self.hashes[bisect_right(self.edges, number)]
         return uniform_hash(np.float64(lower_edge(number)).tobytes(), self.seed)
 
-
-class _Memory(dict[Any, int]):
-    """The hashes of texts met lately in a field, and of "missing" as None.
-
-    Other values are hashed each time: 1, 1.0 and True are one key to a dict, but not one text.
-    """
-
-    __slots__ = ("odd", "room", "seed")
-
-    def __init__(self, seed: int, room: int) -> None:
-        super().__init__()
-        self.seed, self.room = seed, room
-        self.odd: list[Any] = []
-        """Values met that may change."""
-
-    def __missing__(self, value: Any) -> int:
-        text = type(value) is str
-        if not text and is_multiple(value):
-            raise TypeError("several features")  # as lists, which have no hash, raise it
-        if not text and type(value) not in UNCHANGING:
-            self.odd.append(value)
-        hashed = uniform_hash(canonical(value), self.seed)
-        if value is None or (text and len(value) <= LONGEST_REMEMBERED):
-            if len(self) >= self.room:
-                self.clear()
-            self[value] = hashed
-        return hashed
+    def edge(self, number: float) -> float:
+        """Return the lower edge of the bin that a finite number lies in."""
+        if self.hashes:
+            return (-math.inf, *self.edges)[bisect_right(self.edges, number)]
+        return lower_edge(number)
 
 
-class _Bins(dict[Any, int]):
-    """The hashes of the bins of numbers met lately in a field, and of "missing" as None."""
-
-    __slots__ = ("reader",)
-
-    def __init__(self, reader: _Reader) -> None:
-        super().__init__()
-        self.reader = reader
-
-    def __missing__(self, value: Any) -> int:
-        reader = self.reader
-        number = math.nan if value is None else float(value)
-        if number != number:
-            return reader.missing
-        if not -LARGEST <= number <= LARGEST:
-            raise TypeError("no plain number")
-        hashed = reader.bin(number)
-        if type(value) is int:
-            if len(self) >= reader.memory.room:
-                self.clear()
-            self[value] = hashed
-        return hashed
+def _picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what picks some of a container's values, all at once."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda container: tuple(container[key] for key in keys)
 
 
-def _reader(name: str, kind: str, number: int = -1, room: int = 16) -> _Reader:
+def _texts(value: Any) -> list[bytes]:
+    """Return a text's tokens, or a list's elements."""
+    return elements(value) if is_multiple(value) else canonical(value).split()
+
+
+def _reader(name: str, kind: str, number: int = -1) -> _Reader:
     seed = field_seed(name)
-    memory = _Memory(seed, room)
-    return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [], memory)
+    return _Reader(name, kind, seed, uniform_hash(b"", seed), number, [], [])
 
 
 class _Prepared(NamedTuple):
@@ -236,6 +198,13 @@ class Encoder:
         Whether namespace ``x``, the plain numbers, is given too.
     extents
         Whether to tell where each field's features lie.
+    names
+        Whether to keep names of features met in records that are learned; extents are then told.
+
+    Attributes
+    ----------
+    ledger
+        The names; None where none are kept.
 
     Raises
     ------
@@ -268,16 +237,18 @@ class Encoder:
         seed: int = 0,
         plain: bool = False,
         extents: bool = False,
+        names: bool = False,
     ) -> None:
-        names, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
-        if names != sorted(set(names)):
+        own, kinds = [field.name for field in fields], [str(field.kind) for field in fields]
+        if own != sorted(set(own)):
             raise ValueError(
-                f"Fields came as {', '.join(names[:20])}; expected each name once, in order: sort "
+                f"Fields came as {', '.join(own[:20])}; expected each name once, in order: sort "
                 "them by name."
             )
         self.growing = not fields
-        self.plain, self.extents = plain, extents
-        self._names, self._kinds = names, kinds
+        self.plain, self.extents = plain, extents or names
+        self.ledger = Ledger() if names else None
+        self._names, self._kinds = own, kinds
         numbers = kinds.count("number")
         rows = RESERVOIR_ROWS
         if not self.growing:
@@ -298,27 +269,28 @@ class Encoder:
     def _lay_out(self) -> None:
         """Derive all that follows from the fields."""
         count, numbers = len(self._names), 0
-        room = max(16, REMEMBERED // max(count, 1))
         self._known, self._undecided = set(self._names), "" in self._kinds
+        self._all_of = _picker(self._names)
         self._texts = "text" in self._kinds
         self._readers: list[_Reader] = []
         self._fields_table = np.zeros((count, WIDTH), np.int64)
         self._fields_table[:, NUMBER_COLUMN] = -1
         for j, (name, kind) in enumerate(zip(self._names, self._kinds, strict=True)):
-            reader = _reader(name, kind, numbers if kind == "number" else -1, room)
+            reader = _reader(name, kind, numbers if kind == "number" else -1)
             numbers += kind == "number"
             row = reader.seed, reader.missing, reader.number
             self._fields_table[j, [SEED, MISSING_HASH, NUMBER_COLUMN]] = row
             self._readers.append(reader)
+        self._seeds = self._fields_table[:, SEED].astype(np.uint32)
         self._plain_seeds = np.array(
             [field_seed(r.name, b"x") for r in self._readers if r.number >= 0], np.uint32
         )
         self._no_numbers = [math.nan] * numbers
-        self._number_places = [j for j, reader in enumerate(self._readers) if reader.number >= 0]
+        of_number = [reader.number >= 0 for reader in self._readers]
+        self._numbers_of = _picker([j for j, number in enumerate(of_number) if number])
+        self._texts_of = _picker([j for j, number in enumerate(of_number) if not number])
         self._odd: list[Any] = []
         """Values of `_seen` that may change, or something else where it tells nothing."""
-        for reader in self._readers:
-            reader.memory.odd = self._odd
         self._one: Block | None = None
         """A record of one value a field, filled again and again."""
         self._lay_edges()
@@ -326,7 +298,7 @@ class Encoder:
     def _lay_edges(self) -> None:
         """Derive all that follows from the edges: padded for the kernel, hashed once."""
         self.again = False
-        self._seen: list[Any] = []
+        self._seen: tuple[Any, ...] = ()
         """The values that `_one` holds."""
         self._odd.append(None)
         padded: list[NDArray[np.float64]] = [np.empty(0)]
@@ -349,7 +321,8 @@ class Encoder:
             hashes += reader.hashes
             padded += [edges, np.full(count - len(edges), math.inf)]
             at += count
-        self._memories: list[Any] = [_Bins(r) if r.number >= 0 else r.memory for r in self._readers]
+        self._singles: Singles | None = None
+        """What fills `_one`; made when first needed."""
         self._edges = np.concatenate(padded)
         self._hashes = np.array(hashes, np.uint32)
         if len(self._table) == len(self._fields_table):
@@ -549,7 +522,7 @@ class Encoder:
         closes += encoded.start[:, :1]
         return encoded._replace(opens=closes - counts, closes=closes)
 
-    def block(self, batch: Any, start: int, stop: int) -> Block:
+    def block(self, batch: Any, start: int, stop: int, *, learn: bool = False) -> Block:
         """Return the rows ``start`` to ``stop`` of a source's batch as a block for the kernels.
 
         Parameters
@@ -558,6 +531,8 @@ class Encoder:
             A batch of a source; what it parsed itself (Vowpal Wabbit text) is taken as it is.
         start, stop
             First row and the one behind the last.
+        learn
+            Whether they are to be learned, so that their names may be kept.
         """
         if batch.features is not None:
             features: Block = batch.features
@@ -566,13 +541,36 @@ class Encoder:
         if ready is not None and ready.columns is not self._columns and ready.encoder is self:
             self._take(ready.columns, ready.table, ready.keep)
         rows = slice(start, stop)
+        encoded = self.encode(batch.columns, start, stop)
+        if learn:
+            columns = batch.columns
+            self._note(encoded, lambda row, field: columns[field][start + row].as_py())
         return Block(
-            batch.label[rows],
-            batch.weight[rows],
-            batch.initial[rows],
-            batch.row[rows],
-            *self.encode(batch.columns, start, stop),
+            batch.label[rows], batch.weight[rows], batch.initial[rows], batch.row[rows], *encoded
         )
+
+    def _note(self, encoded: Encoded, value_of: Callable[[int, int], Any]) -> None:
+        """Show features to the ledger, if there is one; values are asked for by row and field."""
+        if self.ledger is None:
+            return
+
+        def called(row: int, field: int) -> list[str]:
+            return self._called(self._readers[field], value_of(row, field))
+
+        self.ledger.note(encoded.index, encoded.opens, encoded.closes, self._seeds, called)
+
+    def note(self, x: Mapping[Any, Any]) -> None:
+        """Keep the names of a record that is to be learned; `meet` does it, too.
+
+        Parameters
+        ----------
+        x
+            The record, whose fields are known.
+        """
+        if self.ledger is not None:
+            values = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
+            names = self._names
+            self._note(self.encode_one(x), lambda _, field: values.get(names[field]))
 
     # dicts
 
@@ -596,21 +594,54 @@ class Encoder:
 
     def _several_of(self, reader: _Reader, value: Any) -> list[int]:
         """Return the hashes of a text's tokens or a list's elements."""
-        texts = elements(value) if is_multiple(value) else canonical(value).split()
-        return [uniform_hash(text, reader.seed) for text in texts] or [reader.missing]
+        return [uniform_hash(text, reader.seed) for text in _texts(value)] or [reader.missing]
+
+    def called(self, values: Sequence[Any]) -> list[list[str]]:
+        """Return for each field what to call the features of a value, in their order.
+
+        Parameters
+        ----------
+        values
+            One a field, in the order of the fields; None where missing.
+
+        Examples
+        --------
+        >>> encoder = Encoder()
+        >>> _ = encoder.meet({"price": 3.5, "site": "news", "tags": ["a", "b"]})
+        >>> encoder.called([5.0, None, ["b", "a"]])
+        [['price>=4'], ['site missing'], ['tags=b', 'tags=a']]
+        """
+        return [self._called(r, value) for r, value in zip(self._readers, values, strict=True)]
+
+    def _called(self, reader: _Reader, value: Any) -> list[str]:
+        name = reader.name
+        if reader.kind == "text" or is_multiple(value):
+            texts = [f"{name}={text.decode(errors='replace')}" for text in _texts(value)]
+            return texts or [f"{name} missing"]
+        hashed, number = self._hash(reader, value)
+        if not math.isnan(number):
+            edge = reader.edge(number)
+            return [f"{name}>={edge:.6g}" if edge > -math.inf else f"{name} lowest"]
+        if hashed == reader.missing:
+            return [f"{name} missing"]
+        return [f"{name}={canonical(value).decode(errors='replace')}"]
 
     def meet(self, x: Mapping[Any, Any]) -> bool:
         """Learn the fields that are new in a record about to be learned; tell if there were some.
 
-        Without effect when the encoder was given its fields.
+        Without effect when the encoder was given its fields, but for the names it keeps.
 
         Parameters
         ----------
         x
             The record; neither kept nor changed.
         """
-        if self.knows(x):
-            return False
+        changed = not self.knows(x) and self._grow(x)
+        self.note(x)
+        return changed
+
+    def _grow(self, x: Mapping[Any, Any]) -> bool:
+        """Learn the fields that are new in a record; tell if there were some."""
         changed = False
         kinds = dict(zip(self._names, self._kinds, strict=True))
         for key, value in x.items():
@@ -648,10 +679,7 @@ class Encoder:
             its fields, and hashed when it was not. Neither kept nor changed.
         """
         if x.keys() <= self._known and not self._undecided:
-            try:
-                return self._encode_singles(x)
-            except (TypeError, OverflowError):  # a list, a text, or no number
-                return self._encode_any(x, self._readers)
+            return self._encode_any(x, self._readers)
         x = {key if isinstance(key, str) else str(key): value for key, value in x.items()}
         readers = self._readers
         if self.growing:
@@ -660,33 +688,32 @@ class Encoder:
             readers.sort(key=lambda reader: reader.name)
         return self._encode_any(x, readers)
 
-    def _encode_singles(self, x: Mapping[Any, Any]) -> Encoded:
-        """Encode a record with one value a field; raise TypeError where it has several in one."""
-        pool, size = self._pool_of_one, len(self._names)
-        pool.features(size + (len(self._no_numbers) if self.plain else 0))
-        numbers = np.empty((1, len(self._no_numbers)))
-        self._fill_singles(list(map(x.get, self._names)), pool.index, numbers[0])
-        encoded = self._encoded(pool, FIRST, np.array([[size]]), numbers, size)
-        if not self.extents:
-            return encoded
-        return self._with_extents(encoded, np.ones((1, size), np.int64))
+    def _fill_singles(self, values: Sequence[Any], block: Block) -> bool:
+        """Fill a block with one value a field, in few steps of the interpreter, or tell it cannot.
 
-    def _fill_singles(
-        self, values: list[Any], index: NDArray[np.uint32], plain: NDArray[np.float64]
-    ) -> None:
-        """Encode a record with one value a field, in as few steps of the interpreter as it takes.
-
-        Raises
-        ------
-        TypeError, OverflowError
-            When a value is a list, a field a text, or a number none.
+        It cannot where a value is a list, a field a text, or a number none.
         """
-        numbers = [values[j] for j in self._number_places]
+        numbers = [math.nan if v is None else v for v in self._numbers_of(values)]
         if self._texts or not NUMERIC.issuperset(map(type, numbers)):
-            raise TypeError("texts, or no plain numbers")
-        hashes = array("I", map(getitem, self._memories, values))
-        index[: len(values)] = np.frombuffer(hashes, np.uint32)
-        plain[:] = numbers
+            return False
+        if self._singles is None:
+            fields, bins = self._fields_table, (self._edges, self._hashes)
+            self._singles = Singles(fields, *bins, block.index, block.numbers[0])
+        try:
+            texts = [v if type(v) is str else self._text(v) for v in self._texts_of(values)]
+            return self._singles.fill(texts, numbers)
+        except (TypeError, OverflowError, UnicodeError):
+            return False
+
+    def _text(self, value: Any) -> str:
+        """Return the text that stands for a value that is none itself."""
+        if value is None:
+            return ""
+        if is_multiple(value):
+            raise TypeError("several features")
+        if type(value) not in UNCHANGING:
+            self._odd.append(value)
+        return canonical(value).decode()
 
     def _encode_any(self, x: Mapping[Any, Any], readers: list[_Reader]) -> Encoded:
         index: list[int] = []
@@ -728,43 +755,55 @@ class Encoder:
         w
             Its importance.
         """
-        label = math.nan if y is None else y
-        block = self._one
-        if block is None or not self._refill(x, block):
+        block = self.refill(x, y, w)
+        if block is None:
             block = Block(
-                np.array([label], np.float32),
+                np.array([math.nan if y is None else y], np.float32),
                 np.array([w], np.float32),
                 np.zeros(1, np.float32),
                 np.zeros(1, np.int64),
                 *self.encode_one(x),
             )
             even = len(block.index) == len(self._names) and x.keys() <= self._known
-            if self.plain or not even:
-                return block
-            # Its own, since the pool is filled again for records that are not even.
-            block.index, block.value = block.index.copy(), block.value.copy()
-            self._one = block
-            self._odd.append(x)
-        block.label[0], block.weight[0], block.time = label, w, None
+            if not self.plain and even:
+                # Its own, since the pool is filled again for records that are not even.
+                block.index, block.value = block.index.copy(), block.value.copy()
+                self._one, self._singles = block, None
+                self._odd.append(x)
         return block
 
-    def _refill(self, x: Mapping[Any, Any], block: Block) -> bool:
-        """Fill a block of one value a field with another record; tell whether it fits."""
+    def refill(self, x: Mapping[Any, Any], y: Any, w: float) -> Block | None:
+        """Fill the block of a record of one value a field with another; None if it does not fit.
+
+        Parameters are those of `block_one`. Where it fits, `meet` has nothing to learn.
+        """
         self.again = False
-        if self._undecided or not x.keys() <= self._known:
-            return False
-        values = list(map(x.get, self._names))
-        if all(map(is_, values, self._seen)) and not self._odd:
+        block = self._one
+        values = None if block is None else self._values(x)
+        if block is None or values is None:
+            return None
+        if not self._odd and all(map(is_, values, self._seen)):
             self.again = True
-            return True
-        self._odd.clear()
-        try:
-            self._fill_singles(values, block.index, block.numbers[0])
-        except (TypeError, OverflowError):
-            self._odd.append(x)
-            return False
-        self._seen = values
-        return True
+        else:
+            self._odd.clear()
+            if not self._fill_singles(values, block):
+                self._odd.append(x)
+                return None
+            self._seen = values
+        block.label[0], block.weight[0] = math.nan if y is None else y, w
+        block.time = None
+        return block
+
+    def _values(self, x: Mapping[Any, Any]) -> tuple[Any, ...] | None:
+        """Return the values of the fields in order; None where `meet` has something to learn."""
+        if self._undecided:
+            return None
+        if len(x) == len(self._names):
+            try:
+                return self._all_of(x)
+            except KeyError:
+                pass
+        return tuple(map(x.get, self._names)) if x.keys() <= self._known else None
 
     def lend(self) -> Block | None:
         """Return the block that records are filled into one by one, for others to fill it.
@@ -838,9 +877,13 @@ class Encoder:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return arrays and JSON-able values from which `restore` rebuilds the encoder."""
         arrays, bins = self.bins.state()
+        names = None
+        if self.ledger is not None:
+            own, names = self.ledger.state()
+            arrays |= {f"names/{name}": array for name, array in own.items()}
         fields = [[name, kind] for name, kind in zip(self._names, self._kinds, strict=True)]
         meta = {"fields": fields, "growing": self.growing, "bins": bins}
-        meta |= {"plain": self.plain, "extents": self.extents}
+        meta |= {"plain": self.plain, "extents": self.extents, "names": names}
         return arrays, meta
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -848,6 +891,9 @@ class Encoder:
         self._names = [name for name, _ in meta["fields"]]
         self._kinds = [kind for _, kind in meta["fields"]]
         self.growing, self.plain, self.extents = meta["growing"], meta["plain"], meta["extents"]
+        own = {k.removeprefix("names/"): a for k, a in arrays.items() if k[:6] == "names/"}
+        names = meta.get("names")
+        self.ledger = None if names is None else Ledger.restored(own, names)
         self.bins = Bins.restored(dict(arrays), meta["bins"])
         self._set_up()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -311,6 +311,14 @@ class Layout:
         self._growing = np.array(slots, np.int64), np.array(places, np.int64)
         self._laid = None
 
+    def slot_names(self, fields: Sequence[str]) -> list[str]:
+        """Return what each field slot holds, given the names of the encoder's fields."""
+        return _names(self._slots or fields, self.fields, "field")
+
+    def number_names(self, numbers: Sequence[str]) -> list[str]:
+        """Return what each number of the table is, given the names of the encoder's numbers."""
+        return _names(self._places or numbers, self.numbers, "number")
+
     def __getstate__(self) -> dict[str, Any]:
         # Views of an array would be arrays of their own.
         none = dict.fromkeys(("_given", "_laid", "_copy", "_pool_of_one"))
@@ -330,6 +338,12 @@ def _placed(places: dict[str, int], name: str, most: int) -> int:
     if name not in places and len(places) < most:
         places[name] = len(places)
     return places.get(name, -1)
+
+
+def _names(known: Iterable[str], count: int, what: str) -> list[str]:
+    """Return so many names, made up where they are not known."""
+    names = list(known)[:count]
+    return names + [f"{what} {place}" for place in range(len(names), count)]
 
 
 def _extent(block: Block) -> tuple[int, int]:

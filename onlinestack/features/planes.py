@@ -137,6 +137,20 @@ def _bits_plain(table: Any, numbers: int, planes: Planes, room: Room, out: Any) 
                 out[i, k // WORD] |= np.uint32(1) << np.uint32(k % WORD)
 
 
+@kernel()
+def _bits_of_one(z: Any, planes: Any, out: Any) -> None:
+    """Write the bits of one record."""
+    for at in range(out.shape[0]):
+        word = NONE
+        for bit in range(WORD):
+            k = at * WORD + bit
+            total = planes.weight[k, 0] * z[planes.input[k, 0]]
+            total += planes.weight[k, 1] * z[planes.input[k, 1]]
+            total += planes.weight[k, 2] * z[planes.input[k, 2]]
+            word |= np.uint32(total >= planes.threshold[k]) << np.uint32(bit)
+        out[at] = word
+
+
 @kernel(_bits_plain)
 def bits_of(table: Any, numbers: int, planes: Any, room: Any, out: Any) -> None:
     """Write the bits of all rows of a table; see `_bits_plain`.
@@ -145,12 +159,14 @@ def bits_of(table: Any, numbers: int, planes: Any, room: Any, out: Any) -> None:
     takes many records in one step. What is computed for a record is the same.
     """
     n, words = out.shape
-    word = room.word
+    word, tile = room.word, room.z
+    if n == 1:  # side by side, they stay within the fastest memory
+        tile = tile.reshape(-1)[: len(tile)].reshape(len(tile), 1)
     for first in range(0, n, TILE):
         rows = min(TILE, n - first)
         for j in range(len(planes.column)):
             column, mean, scale = planes.column[j], planes.mean[j], planes.scale[j]
-            z = room.z[j]
+            z = tile[j]
             number = column < numbers
             for r in range(rows):
                 z[r] = table[first + r, column]
@@ -160,6 +176,9 @@ def bits_of(table: Any, numbers: int, planes: Any, room: Any, out: Any) -> None:
             for r in range(rows):
                 standardised = (z[r] - mean) * scale
                 z[r] = standardised if np.isfinite(standardised) else ZERO
+        if n == 1:
+            _bits_of_one(tile[:, 0], planes, out[0])
+            return
         for at in range(words):
             for r in range(rows):
                 word[r] = NONE
@@ -167,7 +186,7 @@ def bits_of(table: Any, numbers: int, planes: Any, room: Any, out: Any) -> None:
                 k = at * WORD + bit
                 a, b, c = planes.input[k, 0], planes.input[k, 1], planes.input[k, 2]
                 u, v, w = planes.weight[k, 0], planes.weight[k, 1], planes.weight[k, 2]
-                za, zb, zc = room.z[a], room.z[b], room.z[c]
+                za, zb, zc = tile[a], tile[b], tile[c]
                 threshold, here = planes.threshold[k], np.uint32(1) << np.uint32(bit)
                 for r in range(rows):
                     reached = u * za[r] + v * zb[r] + w * zc[r] >= threshold

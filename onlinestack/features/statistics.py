@@ -139,6 +139,12 @@ class Statistics:
             *(f"{name} count" for name in names),
         ]
 
+    def owners(self, names: Sequence[str]) -> list[str | None]:
+        """Return for each statistic the name of the field it is of; None for the overall rates."""
+        lives = len(self.half_lives)
+        of_fields = [name for name in names for _ in range(lives)]
+        return [*of_fields, *(None for _ in range(lives)), *names]
+
     def run(self, block: Block, tape: Tape) -> None:
         """Take the steps of a tape: write the statistics of rows predicted, count rows learned."""
         opens, closes = block.opens, block.closes

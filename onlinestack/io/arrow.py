@@ -82,8 +82,8 @@ class ArrowReader:
                 isinstance(error, OSError) and error.errno is None
             ):
                 raise SourceError(
-                    f"{called(path)} can not be read as {format} ({_first_line(error)}); "
-                    "name its format with --format."
+                    f"{called(path)} can not be read as {format} ({_first_line(error)}); it is "
+                    "damaged, or --format has to name another format."
                 ) from None
             raise
         self.names = tuple(self._paths)

@@ -462,7 +462,8 @@ class Chunks:
                 rest = Chunk(chunk.offset + cut, chunk.data[cut:], chunk.stop, chunk.reason)
                 return self.give_back([rest])
         raise SourceError(
-            f"{called(self.path)} ended before byte {offset:,}, the point to go on from."
+            f"{called(self.path)} ended before byte {offset:,}, the point to go on from; give what "
+            "was read before."
         )
 
     def close(self) -> None:

@@ -59,7 +59,10 @@ def connect(
         broker = KafkaBroker(settings, group)
         return broker, None if predictions is None else KafkaOutbox(settings, predictions)
     except KafkaException as error:
-        raise BrokerError(f"the Kafka client cannot be set up: {_text(error.args[0])}") from None
+        raise BrokerError(
+            f"the Kafka client cannot be set up ({_text(error.args[0])}); look at --brokers and at "
+            "each --broker-option"
+        ) from None
 
 
 class KafkaBroker:
@@ -86,7 +89,9 @@ class KafkaBroker:
 
     def _troubled(self, error: KafkaError) -> None:
         if error.fatal():
-            raise BrokerError(f"the Kafka client gave up: {_text(error)}")
+            raise BrokerError(
+                f"the Kafka client gave up ({_text(error)}); mend that and start again"
+            )
         self.troubles += 1
         self.trouble = _text(error)
 
@@ -100,14 +105,17 @@ class KafkaBroker:
                 if time.monotonic() < until:
                     continue
                 raise BrokerError(
-                    f"the broker does not answer: {_text(error.args[0])}; check its address"
+                    f"the broker does not answer ({_text(error.args[0])}); check its address"
                 ) from None
             if found.error is None and found.partitions:
                 return [Partition(topic, number) for number in sorted(found.partitions)]
             if found.error is None or found.error.code() in GONE:
                 raise BrokerError(f"the broker has no topic {topic!r}; make it, or check its name")
             if time.monotonic() > until:
-                raise BrokerError(f"topic {topic!r} cannot be read: {_text(found.error)}")
+                raise BrokerError(
+                    f"topic {topic!r} cannot be read ({_text(found.error)}); mend that and start "
+                    "again"
+                )
 
     def assign(self, places: Mapping[Partition, int]) -> None:
         """Read these partitions from now on, each from an offset."""
@@ -267,7 +275,8 @@ class KafkaOutbox:
         self._producer.poll(wait)
         if self._failed is not None:
             raise BrokerError(
-                f"predictions cannot be written to topic {self._topic!r}: {_text(self._failed)}"
+                f"predictions cannot be written to topic {self._topic!r} ({_text(self._failed)}); "
+                "mend that and start again"
             )
 
     def full(self) -> bool:

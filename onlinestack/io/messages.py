@@ -12,8 +12,9 @@ import pyarrow as pa
 from onlinestack.io.arrow import feature_array
 from onlinestack.io.jsonl import kinds_of, read_object, values_array
 from onlinestack.io.reader import SourceError
-from onlinestack.io.schema import Kind, arrow_kind, nearest
+from onlinestack.io.schema import Kind, arrow_kind
 from onlinestack.io.values import as_text
+from onlinestack.words import nearest_or_all
 
 __all__ = ["CODECS", "Codec", "open_codec"]
 
@@ -105,7 +106,9 @@ class AvroCodec(JsonCodec):
             with open(schema, encoding="utf-8") as file:
                 self._schema = fastavro.parse_schema(json.load(file))
         except (ValueError, fastavro.schema.SchemaParseException) as error:
-            raise SourceError(f"{schema} holds no Avro schema: {error}") from None
+            raise SourceError(
+                f"{schema} holds no Avro schema ({error}); give its JSON file"
+            ) from None
 
     def read(self, value: bytes) -> dict[str, Any]:
         """Return the record of a value."""
@@ -216,10 +219,7 @@ def open_codec(format: str | None, *, avro_schema: str | None = None) -> Codec:
         If the file with the schema cannot be read.
     """
     if format is not None and format not in CODECS:
-        raise SourceError(
-            f"{format!r} is no format of messages{nearest(format, CODECS)}; give one of "
-            f"{', '.join(CODECS)}."
-        )
+        raise SourceError(f"{format!r} is no format of messages{nearest_or_all(format, CODECS)}")
     if avro_schema is not None and not (format or "").startswith("avro"):
         raise SourceError("a schema of Avro is given, but values are no Avro; leave one out.")
     if format == "arrow":

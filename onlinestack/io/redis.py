@@ -37,7 +37,7 @@ def connect(
     try:
         client = redis.Redis.from_url(brokers, socket_timeout=5, socket_connect_timeout=5)
     except ValueError as error:
-        raise BrokerError(f"{brokers!r} is no address: {error}") from None
+        raise BrokerError(f"{brokers!r} is no address ({error}); write redis://host:port") from None
     broker = RedisBroker(client, group)
     return broker, None if predictions is None else RedisOutbox(client, predictions)
 
@@ -77,11 +77,13 @@ class RedisBroker:
             except redis.ConnectionError as error:
                 if time.monotonic() > until:
                     raise BrokerError(
-                        f"the server does not answer: {error}; check its address"
+                        f"the server does not answer ({error}); check its address"
                     ) from None
                 time.sleep(PAUSE)
             except redis.RedisError as error:
-                raise BrokerError(f"the server refuses to work for us: {error}") from None
+                raise BrokerError(
+                    f"the server refuses ({error}); look at the user and password in the address"
+                ) from None
         if kind not in (b"stream", b"none"):
             raise BrokerError(
                 f"{topic!r} is a {kind.decode()}, not a stream; give the key of a stream"
@@ -108,7 +110,9 @@ class RedisBroker:
             time.sleep(min(wait, PAUSE))
             return []
         except redis.RedisError as error:
-            raise BrokerError(f"the streams cannot be read: {error}") from None
+            raise BrokerError(
+                f"the streams cannot be read ({error}); mend that and start again"
+            ) from None
         self.trouble = ""
         messages: list[Message] = []
         for name, entries in found:
@@ -205,7 +209,8 @@ class RedisOutbox:
                 return
             except redis.RedisError as error:
                 raise BrokerError(
-                    f"predictions cannot be written to {self._stream!r}: {error}"
+                    f"predictions cannot be written to {self._stream!r} ({error}); mend that and "
+                    "start again"
                 ) from None
             del self._waiting[: len(part)]
             self._done += len(part)

@@ -6,7 +6,6 @@ value met late can not turn a column of numbers into a column of words.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 
 from onlinestack.spare import later
+from onlinestack.words import nearest, nearest_or_all
 
 pc = later("pyarrow.compute")
 
@@ -27,7 +27,7 @@ __all__ = [
     "infer_schema",
     "list_names",
     "missing_label",
-    "nearest",
+    "no_column",
     "text_kind",
     "unique_names",
 ]
@@ -138,18 +138,17 @@ class Schema:
         known = set(cls.__slots__)
         for key in values:
             if key not in known:
-                raise SchemaError(f"the schema has the unknown key {key!r}{nearest(key, known)}.")
+                hint = nearest_or_all(key, known)
+                raise SchemaError(f"the schema has the unknown key {key!r}{hint}")
         fields = dict(values.get("fields", {}))
         for name, kind in fields.items():
             if kind not in get_args(Kind):
-                raise SchemaError(
-                    f"field {name!r} has the kind {kind!r}, expected one of "
-                    f"{', '.join(get_args(Kind))}."
-                )
-        if values.get("target", "click") not in get_args(Target):
-            raise SchemaError(
-                f"labels are {values['target']!r}, expected one of {', '.join(get_args(Target))}."
-            )
+                hint = nearest_or_all(str(kind), get_args(Kind))
+                raise SchemaError(f"field {name!r} has the unknown kind {kind!r}{hint}")
+        target = values.get("target", "click")
+        if target not in get_args(Target):
+            hint = nearest_or_all(str(target), get_args(Target))
+            raise SchemaError(f"target={target!r} is unknown{hint}")
         ordered = tuple(Field(name, fields[name]) for name in sorted(fields))
         rest = {key: value for key, value in values.items() if key != "fields"}
         return cls(ordered, **{**rest, "ignore": tuple(rest.get("ignore", ()))})
@@ -168,24 +167,18 @@ def list_names(names: Iterable[str], limit: int = 20) -> str:
     return phrase if len(names) <= limit else f"{phrase} and {len(names) - limit:,} more"
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the most similar name, or nothing.
-
-    Examples
-    --------
-    >>> nearest("clik", ["click", "site"])
-    " (did you mean 'click'?)"
-    """
-    lowered = {other.lower(): other for other in names}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1)
-    return f" (did you mean {lowered[found[0]]!r}?)" if found else ""
-
-
 def missing_label(names: Iterable[str]) -> SchemaError:
     """Return the error for a command that needs labels and was told of no label column."""
     return SchemaError(
         f"no label column was given; name one with --label, the columns are {list_names(names)}."
     )
+
+
+def no_column(source: str, name: str, role: str, names: Iterable[str]) -> SchemaError:
+    """Return the error for a column that a source does not have."""
+    names = list(names)
+    hint = nearest(name, names) or f"; its columns are {list_names(names)}"
+    return SchemaError(f"{source} has no column {name!r}, given as {role}{hint}")
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -331,10 +324,7 @@ def infer_schema(
     part.update((name, "ignore") for name in ignore if name not in part)
     for name, role in part.items():
         if name not in kinds:
-            raise SchemaError(
-                f"{source} has no column {name!r}, given as {role}{nearest(name, kinds)}; "
-                f"its columns are {list_names(kinds)}."
-            )
+            raise no_column(source, name, role, kinds)
     left_out = {*schema.roles.values(), *ignore}
     features = {n: wanted.get(n, kind) for n, kind in kinds.items() if n not in left_out}
     if time is not None:

@@ -24,8 +24,9 @@ from onlinestack.io.schema import (
     SchemaError,
     infer_schema,
     list_names,
-    nearest,
+    no_column,
 )
+from onlinestack.words import nearest, nearest_or_all
 
 __all__ = ["FORMATS", "Batch", "Position", "Reject", "Source", "SourceError", "open_source"]
 
@@ -169,15 +170,18 @@ class Source:
                 resumed = i == at["file"] and at["offset"] >= 0
                 skip = at["skip"] if resumed else 0
                 record = at["record"] - skip if resumed else 0
+                before = 0
                 for batch, done in self._file(i, at["offset"] if resumed else None):
                     batch.position["file"] = i
                     row, record = self._number(batch, row, record), record + batch.read
+                    before, length = done, done - before
                     if skip >= batch.read > 0:
                         skip -= batch.read
                         continue
-                    self.bytes_done = behind + done
                     for first in range(skip, batch.read, self._batch_size):
-                        yield batch.part(first, min(first + self._batch_size, batch.read))
+                        last = min(first + self._batch_size, batch.read)
+                        self.bytes_done = behind + done - length * (batch.read - last) // batch.read
+                        yield batch.part(first, last)
                     skip = 0
                 if skip:
                     raise SourceError(
@@ -238,10 +242,7 @@ class Source:
             return  # an empty file, or Vowpal Wabbit text
         for role, name in self.schema.roles.items():
             if name not in names and (role not in ("label", "label_time") or self._needs_label):
-                raise SchemaError(
-                    f"{called(self.paths[i])} has no column {name!r}, given as {role}"
-                    f"{nearest(name, names)}; its columns are {list_names(names)}."
-                )
+                raise no_column(called(self.paths[i]), name, role, names)
         known = {*wanted_columns(self.schema), *self.schema.ignore, *self.schema.roles.values()}
         extra = [name for name in names if name not in known]
         if extra and not self._warned:
@@ -462,7 +463,7 @@ def _format(path: str, format: str | None) -> str:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"there is no file {path}{_near_file(path)}; give an existing one."
+                f"there is no file {path}{_near_file(path) or '; give an existing one'}"
             ) from None
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(
@@ -470,10 +471,7 @@ def _format(path: str, format: str | None) -> str:
             )
     if format is not None:
         if format not in FORMATS.values():
-            raise SourceError(
-                f"{format!r} is no format{nearest(format, FORMATS.values())}; "
-                f"give one of {', '.join(FORMATS.values())}."
-            )
+            raise SourceError(f"{format=} is unknown{nearest_or_all(format, FORMATS.values())}")
         return format
     suffixes = Path(path).suffixes
     if suffixes and suffixes[-1] in (".gz", ".zst"):

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from onlinestack.labels.negatives import Negatives
 from onlinestack.labels.pending import DONE, KEPT, OPEN, Pending
+from onlinestack.words import nearest_or_all
 
 __all__ = ["LEARN_AT", "Attribution", "Lesson", "Rules", "packed", "unpacked"]
 
@@ -89,9 +90,8 @@ class Rules:
         if self.window is not None and self.window < 0:
             raise ValueError(f"window={self.window / 1e6:g} is no time; give seconds, 0 or more")
         if self.learn_at not in LEARN_AT:
-            raise ValueError(
-                f"learn_at={self.learn_at!r} is unknown; give one of {', '.join(LEARN_AT)}"
-            )
+            hint = nearest_or_all(self.learn_at, LEARN_AT)
+            raise ValueError(f"learn_at={self.learn_at!r} is unknown{hint}")
         if self.correct < 0:
             raise ValueError(
                 f"correct_late={self.correct / 1e6:g} is no time; give seconds, 0 or more"

@@ -13,7 +13,7 @@ from onlinestack.linear.factor_scores import live, score, score_plain
 from onlinestack.linear.factor_steps import learn, learn_plain
 from onlinestack.linear.factors import FACTORS, write_start
 
-__all__ = ["walk"]
+__all__ = ["list_plain", "walk"]
 
 CLICKS, WEIGHT = range(2)
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -43,22 +43,8 @@ def _walk_plain(
     far (``totals``: clicks, weight) and counted in ``counts[0]``; dropped steps in ``counts[1]``.
     """
     slots = len(tables.met)
-    width = tables.vectors.shape[2] // (FACTORS + 1)
     for action, i in zip(op, tape_row, strict=True):
-        fields = {}
-        for f in range(min(width, opens.shape[1])):
-            extent = slice(opens[i, f], closes[i, f])
-            squares = ZERO
-            for x in value[extent]:
-                squares = squares + x * x
-            norm = np.sqrt(squares)
-            if len(index[extent]):
-                fields[f] = [
-                    (int(h) & (slots - 1), x / norm if norm > ZERO else ZERO)
-                    for h, x in zip(index[extent], value[extent], strict=True)
-                ]
-        n = len(fields)
-        scale = ONE / np.sqrt(np.float32(max(1, n * (n - 1) // 2)))
+        fields, scale = list_plain(i, index, value, opens, closes, tables)
         counting = action == LEARN
         learns = counting and weight[i] > ZERO
         if learns:
@@ -80,6 +66,28 @@ def _walk_plain(
             for features in fields.values():
                 for slot, _ in features:
                     tables.met[slot] = 1
+
+
+def list_plain(
+    i: Any, index: Any, value: Any, opens: Any, closes: Any, tables: Any
+) -> tuple[dict[int, list[tuple[int, Any]]], Any]:
+    """Return slots and scaled values of a record's features by field, and the scale of pairs."""
+    slots = len(tables.met)
+    width = tables.vectors.shape[2] // (FACTORS + 1)
+    fields = {}
+    for f in range(min(width, opens.shape[1])):
+        extent = slice(opens[i, f], closes[i, f])
+        squares = ZERO
+        for x in value[extent]:
+            squares = squares + x * x
+        norm = np.sqrt(squares)
+        if len(index[extent]):
+            fields[f] = [
+                (int(h) & (slots - 1), x / norm if norm > ZERO else ZERO)
+                for h, x in zip(index[extent], value[extent], strict=True)
+            ]
+    n = len(fields)
+    return fields, ONE / np.sqrt(np.float32(max(1, n * (n - 1) // 2)))
 
 
 def _begin(fields: Any, tables: Any, steps: Any) -> None:

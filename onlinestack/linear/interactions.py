@@ -6,7 +6,7 @@ Vowpal Wabbit walks them. Update rules read that list; neither side knows the ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
@@ -17,11 +17,13 @@ from onlinestack.kernel import kernel, prefetch
 
 __all__ = [
     "CONSTANT",
+    "PRIME",
     "Reads",
     "count_features",
     "expand_wildcards",
     "gather",
     "normalise_interactions",
+    "origins",
     "reads_of",
     "sum_of_squares",
     "term_table",
@@ -179,16 +181,50 @@ def _group(letter: Any, names: Any, row: Any) -> Any:
     return -1
 
 
-def _count_plain(row: Any, names: Any, start: Any, stop: Any, reads: Reads) -> int:
-    """Return how many entries the working list of a record has, constant included."""
-    sizes = {int(c): int(b - a) for c, a, b in zip(names[row], start[row], stop[row], strict=True)}
-    sizes = {c: size for c, size in sizes.items() if c and reads.used[c] and size}
-    total = sum(size for c, size in sizes.items() if reads.linear[c]) + int(reads.constant)
+def origins(row: Any, names: Any, start: Any, stop: Any, reads: Reads) -> Iterator[tuple[int, ...]]:
+    """Yield what the entries of a record's working list are made of, in their order.
+
+    First the namespaces read by themselves, in the record's order, each feature in its order;
+    then the constant; then the interactions.
+
+    Parameters
+    ----------
+    row
+        The record.
+    names, start, stop
+        The group table of its block.
+    reads
+        What is read of it.
+
+    Yields
+    ------
+    Positions in the block's pool of the features that are multiplied; none for the constant.
+
+    Examples
+    --------
+    >>> from onlinestack.block import Block
+    >>> block = Block.of([[("f", [3, 5], [1.0, 1.0])]])
+    >>> list(origins(0, block.names, block.start, block.stop, reads_of(b"f", [b"ff"])))
+    [(0,), (1,), (), (0, 0), (0, 1), (1, 1)]
+    """
+    groups = {}
+    for c, a, b in zip(names[row], start[row], stop[row], strict=True):
+        if not c or not reads.used[c] or a == b:
+            continue
+        groups[int(c)] = range(int(a), int(b))
+        if reads.linear[c]:
+            yield from ((at,) for at in groups[int(c)])
+    if reads.constant:
+        yield ()
     for term in reads.terms:
         letters = [int(c) for c in term if c]
-        if all(c in sizes for c in letters):
-            total += sum(1 for _ in _tuples([range(sizes[c]) for c in letters], letters, reads))
-    return total
+        if all(c in groups for c in letters):
+            yield from _tuples([groups[c] for c in letters], letters, reads)
+
+
+def _count_plain(row: Any, names: Any, start: Any, stop: Any, reads: Reads) -> int:
+    """Return how many entries the working list of a record has, constant included."""
+    return sum(1 for _ in origins(row, names, start, stop, reads))
 
 
 def _tuples(groups: Any, letters: list[int], reads: Reads) -> Iterable[tuple[int, ...]]:
@@ -245,39 +281,20 @@ def _gather_plain(
 ) -> int:
     """Write the working list of a record into ``slots`` and ``values`` and return its length.
 
-    First the namespaces read by themselves, in the record's order, each feature in its order;
-    then the constant; then the interactions. The slot of a tuple of features is
-    ``h = i1``, then ``h = (P * h) xor i`` for each further one, its value the product. Slots are
-    scaled by ``spread`` and not yet masked. Duplicates and collisions stay separate entries.
-    ``at`` (``int64``, as long as the longest interaction) is scratch of the compiled form.
+    Its entries are those of `origins`. The slot of a tuple of features is ``h = i1``, then ``h =
+    (P * h) xor i`` for each further one, its value the product. Slots are scaled by ``spread`` and
+    not yet masked. Duplicates and collisions stay separate entries. ``at`` (``int64``, as long as
+    the longest interaction) is scratch of the compiled form.
     """
-    groups = {}
     n = 0
-
-    def put(slot: int, x: Any) -> None:
-        nonlocal n
+    for positions in origins(row, names, start, stop, reads):
+        slot, x = CONSTANT * reads.spread, ONE
+        for place, i in enumerate(positions):
+            scaled = int(index[i]) * reads.spread
+            slot = (int(PRIME) * slot) ^ scaled if place else scaled
+            x = np.float32(x * value[i]) if place else value[i]
         slots[n], values[n] = slot & 0xFFFFFFFF, x
         n += 1
-
-    for c, a, b in zip(names[row], start[row], stop[row], strict=True):
-        if not c or not reads.used[c] or a == b:
-            continue
-        groups[int(c)] = [(int(index[i]) * reads.spread, value[i]) for i in range(a, b)]
-        if reads.linear[c]:
-            for slot, x in groups[int(c)]:
-                put(slot, x)
-    if reads.constant:
-        put(CONSTANT * reads.spread, ONE)
-    for term in reads.terms:
-        letters = [int(c) for c in term if c]
-        if not all(c in groups for c in letters):
-            continue
-        for positions in _tuples([range(len(groups[c])) for c in letters], letters, reads):
-            features = [groups[c][i] for c, i in zip(letters, positions, strict=True)]
-            slot, x = features[0]
-            for other, factor in features[1:]:
-                slot, x = (int(PRIME) * slot) ^ other, np.float32(x * factor)
-            put(slot, x)
     return n
 
 

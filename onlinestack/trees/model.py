@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from onlinestack.kernel import log32
 
-__all__ = ["COLUMNS", "Forest", "ForestError", "decode", "flatten"]
+__all__ = ["COLUMNS", "Forest", "ForestError", "decode", "flatten", "gains_of"]
 
 COLUMNS = "onlinestack_columns"
 """Attribute of a model: the table's columns that its features stand for."""
@@ -237,8 +237,7 @@ def _forest(content: Mapping[str, Any]) -> Forest:
     features = int(parameters["num_feature"])
     if not 0 <= features < MOST:
         raise _refused(f"over {features} features", f"fewer than {MOST}")
-    named = learner["attributes"].get(COLUMNS)
-    columns = np.array(named.split(",") if named else range(features), np.uint32)
+    columns = _columns(learner, features)
     if len(columns) != features:
         raise _refused(f"with {len(columns)} columns for {features} features", "one for each")
     trees = [_Tree(tree, features) for tree in booster["model"]["trees"]]
@@ -260,6 +259,42 @@ def _forest(content: Mapping[str, Any]) -> Forest:
         np.array([tree.depth for tree in trees], np.int32),
         _margin(parameters["base_score"]),
     )
+
+
+def _columns(learner: Mapping[str, Any], features: int) -> NDArray[np.uint32]:
+    """Return the table's column that each feature stands for."""
+    named = learner["attributes"].get(COLUMNS)
+    return np.array(named.split(",") if named else range(features), np.uint32)
+
+
+def gains_of(model: bytes) -> dict[int, float]:
+    """Return what the splits on each column of the table gained, over all trees of a model.
+
+    Parameters
+    ----------
+    model
+        Bytes that `flatten` took.
+
+    Examples
+    --------
+    >>> import numpy as np, xgboost
+    >>> x = np.array([[0.0, 7], [1.0, 7], [2.0, 7], [3.0, 7]], np.float32)
+    >>> data = xgboost.DMatrix(x, [0, 0, 1, 1])
+    >>> settings = {"objective": "binary:logistic", "base_score": 0.5, "min_child_weight": 0}
+    >>> booster = xgboost.train({**settings, "eta": 1, "nthread": 1}, data, 1)
+    >>> list(gains_of(bytes(booster.save_raw("ubj"))))
+    [0]
+    """
+    learner = decode(model)["learner"]
+    columns = _columns(learner, int(learner["learner_model_param"]["num_feature"])).tolist()
+    gains: dict[int, float] = {}
+    for tree in learner["gradient_booster"]["model"]["trees"]:
+        split = np.asarray(tree["left_children"], np.int64) >= 0
+        features = np.asarray(tree["split_indices"], np.int64)[split].tolist()
+        gained = np.asarray(tree["loss_changes"], np.float64)[split].tolist()
+        for feature, gain in zip(features, gained, strict=True):
+            gains[columns[feature]] = gains.get(columns[feature], 0.0) + gain
+    return gains
 
 
 def _margin(text: str) -> np.float32:

@@ -30,6 +30,7 @@ from onlinestack.murmur import uniform_hash
 from onlinestack.trees.boosted import TrainingError, TreeSettings
 from onlinestack.trees.forest import ForestError, flatten
 from onlinestack.trees.guard import CLICKS, WEIGHT, judge
+from onlinestack.trees.model import gains_of
 from onlinestack.trees.schedule import Schedule
 from onlinestack.trees.serving import Generation, serve
 from onlinestack.trees.training import Order, Trained, Trainer
@@ -39,6 +40,9 @@ __all__ = ["EARLY_LAG", "Retrained"]
 
 EARLY_LAG = 256
 """Least lag, unless a smaller one is set: records a new generation is judged on."""
+
+REMEMBERED = 200
+"""Trainings whose outcome is kept."""
 
 LOG = logging.getLogger(__name__)
 
@@ -152,19 +156,22 @@ class Retrained:
         self.learned = self.number = self.active = 0
         """Records learned; trainings begun, which number generations; the one in service."""
         self.accepted = self.refused = self.failed = 0
-        self._base_column = -1 if base is None else window.keep[base]
+        self.history: list[list[Any]] = []
+        """Of the trainings judged lately, oldest first: number, cut, record it serves from (None:
+        it never did), rounds (None: it failed)."""
+        self.base_column = -1 if base is None else window.keep[base]
         self._rate = np.zeros(2)
-        self._generation = Generation()
+        self.generation = Generation()
         self._pending: _Pending | None = None
         self._cut = 0
         self._due = schedule.next_check(0, 0)
 
     def run(self, block: Block, tape: Tape) -> None:
         """Score the rows that the tape predicts, count clicks at those that it learns."""
-        self._generation.score(block, tape, self.column, self._base_column)
+        self.generation.score(block, tape, self.column, self.base_column)
         serve(*self._arguments(block, tape))
         if self.leaves:
-            self._generation.fill_leaves(block, tape)
+            self.generation.fill_leaves(block, tape)
         if tape.learns:
             self._count(block, tape)
 
@@ -172,16 +179,16 @@ class Retrained:
         """Return what does the same as `run`, for a block that is filled again and again."""
         calls: list[Callable[[], object]] = []
         if tape.learns < len(tape.op):
-            calls += self._generation.bind(block, tape, self.column, self._base_column)
+            calls += self.generation.bind(block, tape, self.column, self.base_column)
             if self.leaves:
-                calls.append(functools.partial(self._generation.fill_leaves, block, tape))
+                calls.append(functools.partial(self.generation.fill_leaves, block, tape))
         calls.append(bound(serve, *self._arguments(block, tape)))
         if tape.learns:
             calls.append(functools.partial(self._count, block, tape))
         return calls
 
     def _arguments(self, block: Block, tape: Tape) -> tuple[Any, ...]:
-        source = self._base_column if self._generation.forest is None else self.column
+        source = self.base_column if self.generation.forest is None else self.column
         return (
             tape.op,
             tape.row,
@@ -206,6 +213,11 @@ class Retrained:
         """Return the count of learned records at which `change` is due: a swap, or a question."""
         return self._due
 
+    @property
+    def under_way(self) -> tuple[int, int] | None:
+        """Cut and swap of the training under way, if there is one."""
+        return None if self._pending is None else (self._pending.cut, self._pending.swap)
+
     def change(self) -> None:
         """Swap what was trained, or begin a training if one is due; called between quanta."""
         if self._pending is not None:
@@ -217,6 +229,12 @@ class Retrained:
             self._due = self._pending.swap
         else:
             self._due = self.schedule.next_check(self.learned, self._cut)
+
+    @property
+    def training(self) -> bool:
+        """Whether a training is under way that has not ended by itself yet."""
+        pending = self._pending
+        return pending is not None and not (pending.future is not None and pending.future.done())
 
     def _begin(self) -> None:
         self.number += 1
@@ -256,6 +274,12 @@ class Retrained:
             "accepted": False,
         }
         self.events.append(event)
+        self._judge(pending, event)
+        told = (event[key] for key in ("number", "cut", "active_from", "rounds"))
+        self.history = [*self.history, list(told)][-REMEMBERED:]
+
+    def _judge(self, pending: _Pending, event: dict[str, Any]) -> None:
+        """Fill in the event of a training."""
         try:
             trained = self.trainer.wait(self._order(pending))
         except (TrainingError, ForestError, MemoryError) as error:
@@ -269,7 +293,7 @@ class Retrained:
             pending.cut,
             self.learned,
             trained.forest,
-            self._generation.forest,
+            self.generation.forest,
             base=self.base,
             rate=pending.rate,
         )
@@ -284,7 +308,7 @@ class Retrained:
         self.accepted += 1
         self.active = self.number
         event |= {"active_from": self.learned, "accepted": True}
-        self._generation = Generation(trained.model.data, trained.forest, self._salt())
+        self.generation = Generation(trained.model.data, trained.forest, self._salt())
         LOG.info(
             "%s: generation %d of %d rounds, cut at %d, serves from %d on (trained in %.1f s)",
             self.name,
@@ -312,13 +336,17 @@ class Retrained:
     def _salt(self) -> int:
         return uniform_hash(self.name.encode(), self.active % 2**32)
 
+    def gains(self) -> dict[int, float]:
+        """Return what splits on each column gained in the generation in service."""
+        return gains_of(self.generation.data) if self.generation.data else {}
+
     # snapshots
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the generation in service, the schedule, and what is needed to train anew."""
         arrays, schedule = self.schedule.state()
         arrays = {f"schedule/{name}": array for name, array in arrays.items()}
-        arrays["generation"] = np.frombuffer(self._generation.data, np.uint8)
+        arrays["generation"] = np.frombuffer(self.generation.data, np.uint8)
         arrays["rate"] = self._rate.copy()
         meta: dict[str, Any] = {
             "learned": self.learned,
@@ -332,6 +360,7 @@ class Retrained:
             "paying": self.trainer.found,
             "pending": None,
             "schedule": schedule,
+            "history": self.history,
         }
         if self._pending is not None:
             columns = self._pending.paying
@@ -352,10 +381,11 @@ class Retrained:
         self.accepted, self.refused = meta["accepted"], meta["refused"]
         self.failed, self._cut, self._due = meta["failed"], meta["cut"], meta["due"]
         data = arrays["generation"].tobytes()
-        self._generation = Generation()
+        self.generation = Generation()
         if data:
-            self._generation = Generation(data, flatten(data), self._salt())
+            self.generation = Generation(data, flatten(data), self._salt())
         self.trainer.found = meta["paying"]
+        self.history = meta.get("history", [])
         self._pending = None
         if meta["pending"] is not None:
             clicks, weight = arrays["rate_at_cut"].tolist()

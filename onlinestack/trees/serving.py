@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onlinestack.block import MARGIN, PREDICT, Block, Tape
 from onlinestack.kernel import bound, kernel
 from onlinestack.trees.forest import Forest, leaf_hashes, leaf_rows, places, score_rows
 from onlinestack.trees.guard import CLICKS, WEIGHT, rate_logit
+from onlinestack.trees.model import COLUMNS
 from onlinestack.trees.window import clipped
 
 __all__ = ["Generation", "mark_leaves", "serve"]
@@ -133,6 +135,46 @@ class Generation:
             column,
             MARGIN,
         )
+
+    def shap(
+        self, values: NDArray[np.float32], base: float | None
+    ) -> tuple[list[int], list[float], float] | None:
+        """Return what each column adds to the margin of one record, by XGBoost's TreeSHAP.
+
+        Parameters
+        ----------
+        values
+            ``float32[t]``: the record's row of the table.
+        base
+            The margin that the trees start from; None for their own.
+
+        Returns
+        -------
+        The columns the generation was trained on, what each adds, and what is left for none of
+        them: the mean over records, and ``base``. None before the first generation.
+        """
+        if self.forest is None:
+            return None
+        import xgboost
+
+        booster = xgboost.Booster(model_file=bytearray(self.data))
+        columns = [int(column) for column in booster.attr(COLUMNS).split(",")]
+        record = xgboost.DMatrix(values[None, columns], nthread=1)
+        if base is not None:
+            record.set_base_margin(np.array([base], np.float32))
+        adds = booster.predict(record, pred_contribs=True)[0].astype(np.float64).tolist()
+        return columns, adds[:-1], adds[-1]
+
+    def gains(self) -> dict[int, float]:
+        """Return the total gain of each column that the trees split on; none before the first."""
+        if self.forest is None:
+            return {}
+        import xgboost
+
+        booster = xgboost.Booster(model_file=bytearray(self.data))
+        columns = booster.attr(COLUMNS).split(",")
+        gains = booster.get_score(importance_type="total_gain")
+        return {int(columns[int(name[1:])]): float(gain) for name, gain in gains.items()}
 
     def fill_leaves(self, block: Block, tape: Tape) -> None:
         """Fill namespace ``l``: one feature a tree, none before the first generation."""

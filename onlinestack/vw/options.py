@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from onlinestack.words import nearest_or_all
+
 __all__ = ["OPTIONS", "Option", "OptionError", "Options", "help_text", "kept_text", "parse"]
 
 
@@ -297,7 +299,7 @@ def _named(word: str) -> tuple[str | None, str | None]:
         name, equals, value = word[2:].partition("=")
         if name not in OPTIONS:
             near = difflib.get_close_matches(name, OPTIONS, 1)
-            hint = f"; did you mean --{near[0]}?" if near else ": leave it out"
+            hint = f", did you mean --{near[0]}?" if near else ": leave it out"
             raise OptionError(f"--{name} is no option that onlinestack vw has{hint}")
         return name, value if equals else None
     if word.startswith("-") and len(word) > 1:
@@ -318,9 +320,8 @@ def _spelled(name: str) -> str:
 def _read(name: str, option: Option, text: str) -> Any:
     """Return an option's value of its own type."""
     if option.choices and text not in option.choices:
-        near = difflib.get_close_matches(text, option.choices, 1)
-        hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(option.choices)}"
-        raise OptionError(f"--{name} is {text!r}: {hint}")
+        hint = nearest_or_all(text, option.choices)
+        raise OptionError(f"--{name} {text!r} is unknown{hint}")
     try:
         if option.kind == "whole":
             return int(text)

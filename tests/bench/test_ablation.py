@@ -113,7 +113,7 @@ def test_ablation_runs_cells_once_and_writes_its_table(
     base, blank = found["tiny--nothing"], found["tiny--statistics"]
     assert base["records"] == blank["records"] == 2900 and base["generations"] > 0
     assert 0.3 < base["log_loss"] != blank["log_loss"] < 0.65
-    assert "score:c 0.1" in base["parts"] and "score:c 0.1" not in blank["parts"]
+    assert "score:c 0.5" in base["parts"] and "score:c 0.5" not in blank["parts"]
     assert str(tmp_path) not in json.dumps(found)
     change = 100 * (blank["log_loss"] / base["log_loss"] - 1)
     verdict = "stays" if change >= ablation.RULE else "out"

@@ -127,12 +127,11 @@ def test_roles_are_no_features_and_fields_are_in_order() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"label": "clik"}, r"log.csv has no column 'clik', given as label \(did you mean 'click'"
-         r"\?\); its columns are click, site, Age, t."),
+        ({"label": "clik"}, "log.csv has no column 'clik', given as label, did you mean 'click'"),
         ({"label": "CLICK"}, "did you mean 'click'"),
-        ({"label": "zzz"}, "no column 'zzz', given as label; its columns"),
-        ({"ignore": ["sites"]}, "given as ignore .*'site'"),
-        ({"numeric": ["age"]}, "given as number .*'Age'"),
+        ({"label": "zzz"}, "no column 'zzz', given as label; its columns are click, site, Age, t"),
+        ({"ignore": ["sites"]}, "given as ignore, did you mean 'site'"),
+        ({"numeric": ["age"]}, "given as number, did you mean 'Age'"),
         ({"label": "click", "id": "click"}, "'click' can not be both label and id"),
         ({"numeric": ["t"], "text": ["t"]}, "'t' can not be both number and text"),
     ],
@@ -157,7 +156,9 @@ def test_missing_label_lists_the_columns() -> None:
 def test_unknown_keys_and_kinds_of_a_stored_schema() -> None:
     with pytest.raises(SchemaError, match="unknown key 'labl'.*'label'"):
         Schema.from_dict({"labl": "x"})
-    with pytest.raises(SchemaError, match="kind 'word', expected one of number, category, text"):
+    with pytest.raises(
+        SchemaError, match="unknown kind 'word'; give one of number, category, text"
+    ):
         Schema.from_dict({"fields": {"a": "word"}})
 
 

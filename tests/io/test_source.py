@@ -218,7 +218,7 @@ def test_columns_of_later_files_are_matched_by_name(
     assert [row[5:] for row in records(source)] == [("x", 1.0), (None, 2.0), ("y", None)]
     assert "b.csv: columns that are not in the schema are ignored: extra" in caplog.text
     (tmp_path / "d.csv").write_text("clicked,a\n1,x\n")
-    with pytest.raises(SchemaError, match=r"d.csv has no column 'click', given as label \(did"):
+    with pytest.raises(SchemaError, match=r"d.csv has no column 'click', given as label, did"):
         open_source([tmp_path / "a.csv", tmp_path / "d.csv"], label="click")
 
 
@@ -335,14 +335,14 @@ def test_a_column_of_nulls_and_ten_thousand_columns(
 
 def test_paths_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "clicks.csv").write_text("a\n1\n")
-    with pytest.raises(FileNotFoundError, match=r"no file .*click.csv \(did you mean 'clicks.csv'"):
+    with pytest.raises(FileNotFoundError, match=r"no file .*click.csv, did you mean 'clicks.csv'"):
         open_source(tmp_path / "click.csv")
     with pytest.raises(IsADirectoryError, match=r"is a directory; give the files in it"):
         open_source(tmp_path)
     (tmp_path / "clicks.log").write_text("a\n1\n")
     with pytest.raises(SourceError, match="does not tell its format; give --format, one of csv"):
         open_source(tmp_path / "clicks.log")
-    with pytest.raises(SourceError, match=r"'cvs' is no format \(did you mean 'csv'"):
+    with pytest.raises(SourceError, match="format='cvs' is unknown, did you mean 'csv'"):
         open_source(tmp_path / "clicks.log", format="cvs")
     with pytest.raises(SourceError, match="no source was given"):
         open_source([])
