@@ -66,7 +66,7 @@ def quanta(model: Any, batch: Any) -> Iterator[tuple[Any, Any, dict[str, float]]
 
     def block_of(start: int, stop: int) -> Any:
         before = time.thread_time()
-        block = model._block(batch, start, stop)
+        block = model._block(batch, start, stop, True)
         encoding.append(time.thread_time() - before)
         return stack.layout.lay(block)
 
