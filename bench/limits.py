@@ -124,7 +124,7 @@ def touched(
     """Return what each kernel touches; what stays in the processor's caches is not counted."""
     stack = model._started()
     parts = stack.engine.parts
-    block = stack.layout.lay(model._block(batch, 0, min(batch.n, 4096)))
+    block = stack.layout.lay(model._block(batch, 0, min(batch.n, 4096), True))
     fields, numbers, columns = block.opens.shape[1], block.numbers.shape[1], block.table.shape[1]
     scores, words, dense = block.scores.shape[1], block.bits.shape[1], block.dense["c"][1].shape[1]
     read = sum(column.nbytes for column in batch.columns) / batch.n

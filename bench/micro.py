@@ -13,6 +13,7 @@ first half; the rest to ``results/micro.json``.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -65,7 +66,7 @@ def quanta(model: Any, batch: Any) -> Iterator[tuple[Any, Any, dict[str, float]]
 
     def block_of(start: int, stop: int) -> Any:
         before = time.thread_time()
-        block = model._block(batch, start, stop)
+        block = model._block(batch, start, stop, True)
         encoding.append(time.thread_time() - before)
         return stack.layout.lay(block)
 
@@ -125,7 +126,13 @@ def measure(path: Path) -> dict[str, Any]:
             "least_ns": 1e9 * least,
             "share": least / seconds,
         }
-    return {**circumstances(), "kernels": kernels, "copy_gb_s": memory.copy_rate / 1e9}
+    load = os.getloadavg()[0]
+    return {
+        **circumstances(),
+        "load": load,
+        "kernels": kernels,
+        "copy_gb_s": memory.copy_rate / 1e9,
+    }
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -134,7 +141,8 @@ def table(result: Mapping[str, Any]) -> str:
     rows = [
         f"{result['records']:,} records of 39 fields, one thread on {host['cores']} cores of"
         f" {host['cpu']}, where a copy moves {result['copy_gb_s']:.1f} GB/s; {result['date'][:10]},"
-        f" commit {result['commit']}.",
+        f" commit {result['commit']}. Load of the machine meanwhile, this included:"
+        f" {result['load']:.0f}.",
         "",
         "| kernel | ns a record | its memory alone, ns | share of the limit | bytes in a row"
         " | MB of table |",
