@@ -24,6 +24,7 @@ COLOURS = {
     "baseline": "#888888",
 }
 OTHER = "#444444"
+BASELINES = "baseline"
 OURS, FAST = "onlinestack stack", "onlinestack linear"
 CONSTANT = "running rate"
 FEWEST, CLICKS = 500, 100
@@ -71,14 +72,9 @@ def draw_trade(league: League, path: Path) -> None:
         if cost is not None and math.isfinite(more):
             families.setdefault(row.family, []).append((cost, 100 * more, row.name))
     for family, dots in sorted(families.items()):
-        colour = COLOURS.get(family, OTHER)
         size = 70 if family == "onlinestack" else 28
+        colour = COLOURS.get(family, OTHER)
         axes.scatter([x for x, _, _ in dots], [y for _, y, _ in dots], s=size, color=colour)
-        for x, y, name in dots:
-            offset = (5, 4)
-            axes.annotate(
-                name, (x, y), offset, textcoords="offset points", color=colour, fontsize=7.5
-            )
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=10)
     axes.margins(x=0.12, y=0.08)
@@ -88,16 +84,41 @@ def draw_trade(league: League, path: Path) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.invert_yaxis()
+    every = sorted((dot, family) for family, dots in families.items() for dot in dots)
+    places = [axes.transData.transform((x, y)) for (x, y, _), _ in every]
+    taken = [(across - 5, up - 4, 10.0) for across, up in places]
+    for ((x, y, name), family), (across, up) in zip(every, places, strict=True):
+        width = 5.4 * len(name)
+        spots = [(7.0, 4.0), (7.0, -11.0), (-7.0 - width, 4.0), (-7.0 - width, -11.0)]
+        free = [
+            (dx, dy)
+            for dx, dy in spots
+            if not any(
+                abs(up + dy - b) < 11 and across + dx < a + w and a < across + dx + width
+                for a, b, w in taken
+            )
+        ]
+        dx, dy = (free or spots)[0]
+        taken.append((across + dx, up + dy, width))
+        axes.annotate(
+            name,
+            (x, y),
+            (math.copysign(7, dx), dy),
+            textcoords="offset pixels",
+            ha="left" if dx > 0 else "right",
+            color=COLOURS.get(family, OTHER),
+            fontsize=7.5,
+        )
     axes.set_xlabel("processor microseconds a record (median over the long tracks); left is faster")
     axes.set_ylabel("log-loss above ours, %, median over tracks; up is better")
     _save(figure, path)
 
 
 def _shown(league: League) -> list[str]:
-    """Return whose curves are drawn: ours, and of each other family the nearest to ours."""
-    chosen, families = [OURS, FAST], set()
-    for row in league.others:
-        if row.family not in families and len(row.against) >= 3:
+    """Return whose curves are drawn: ours, and of each library what ran most, nearest to ours."""
+    chosen, families = [OURS, FAST], {BASELINES}
+    for row in sorted(league.others, key=lambda row: (-len(row.against), row.median)):
+        if row.family not in families:
             families.add(row.family)
             chosen.append(row.name)
     return [name for name in chosen if league.row(name)]
