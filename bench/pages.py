@@ -173,7 +173,7 @@ def answers(league: League) -> list[str]:
         raise Failure(f"there are no cells of {OURS!r} and of others to compare; run them first")
     ahead = [each for _, each in best.values() if each.more > 0]
     over = [each.more for _, each in best.values()]
-    middle = percent(statistics.median(over))
+    middle = f"{100 * statistics.median(over):.1f}".replace("-", "−")
     lines = [
         f"**How much better?** `{OURS}`, the default, has the lowest log-loss of {_more(league)} "
         f"on {len(ahead)} of {len(best)} tracks, clearly so on {sum(c.clear for c in ahead)}. The "
@@ -223,7 +223,7 @@ def _faster(league: League) -> str:
         if cost is None:
             continue
         dearer = [(ratio, other) for ratio, other in ratios if ratio >= 1]
-        text = f"A record takes `{name}` {cost:,.0f} processor microseconds"
+        text = f"`{name}` takes {cost:,.0f} processor microseconds a record"
         if dearer:
             least, most = (
                 f"{other} {times(ratio)} times" for ratio, other in (dearer[0], dearer[-1])
