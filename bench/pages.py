@@ -156,7 +156,9 @@ def percent(share: float) -> str:
 
 
 def times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
+    if ratio is None:
+        return ""
+    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
