@@ -137,8 +137,8 @@ def _losses(history: History, curves: Curves) -> Chart:
     return Chart(
         "loss",
         f"{name} over the stream",
-        f"How well each expert predicted, lower is better; a window holds the last "
-        f"{curves.width:,} records or so, and triangles mark trees that were taken into service.",
+        f"How well each expert predicted; a window holds the last {curves.width:,} records or so"
+        + (", and triangles mark trees that were taken into service." if marked else "."),
         views,
         head,
         rows,

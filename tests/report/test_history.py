@@ -104,7 +104,7 @@ def test_details_agree_with_the_account(lines):
 
 
 def test_what_is_told_does_not_change_what_is_learned(folder, tmp_path):
-    options = ("--label", "click", "--ignore", "id", "--limit", 3000)
+    options = ("--label", "click", "--ignore", "id", "--limit", 1500)
     learn = ("learn", CLICKS, *options, "--config", folder / "small.toml")
     told = ("--json", "--slice-by", "site", "--report", tmp_path / "a.html")
     for more in (("--quiet", "-f", tmp_path / "plain"), (*told, "-f", tmp_path / "told")):
