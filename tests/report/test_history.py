@@ -65,7 +65,8 @@ def test_windows_are_what_the_sums_of_two_points_differ_by(lines):
     curves = Curves(history)
     window, losses = curves.window("log_loss", 0), curves.whole("log_loss", 0)
     weights = curves.values("weight")
-    end, begin = len(losses) - 1, len(losses) - 1 - curves.span
+    end, begin = len(losses) - 1, curves.begin(len(losses) - 1)
+    assert curves.records[begin] <= 4000 - curves.width < curves.records[begin + 1]
     mean = (losses[end] * weights[end] - losses[begin] * weights[begin]) / (
         weights[end] - weights[begin]
     )
