@@ -88,7 +88,7 @@ class History:
     def _thin(self) -> None:
         """Keep about half of the points, the newest and those that lie evenly before it."""
         kept = [self.points[-1]]
-        gap = 2 * (kept[0]["records"] - self.points[0]["records"]) / KEPT
+        gap = 1.5 * (kept[0]["records"] - self.points[0]["records"]) / KEPT
         for point in reversed(self.points):
             if kept[-1]["records"] - point["records"] >= gap:
                 kept.append(point)
