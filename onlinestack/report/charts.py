@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from html import escape
 from textwrap import wrap
@@ -87,6 +88,8 @@ def _losses(history: History, curves: Curves) -> Chart:
     styles = _colours(curves.names, curves.kinds)
     at_first = _at_first(curves, LOSSES[task][0])
     marked = _marked(history)
+    # The first few records of a stream would flatten all that follows.
+    early = min(bisect_left(curves.records, curves.records[-1] // 20), len(curves.records) - 1)
     views = []
 
     def view(name: str, axis: str, series: Sequence[Curve]) -> None:
@@ -102,7 +105,9 @@ def _losses(history: History, curves: Curves) -> Chart:
             for who, values in zip(curves.names, series, strict=True)
         ]
         layout = _axes(axis)
-        layout["yaxis"] |= _range([trace["y"] for trace in traces if trace["name"] in at_first])
+        layout["yaxis"] |= _range(
+            [trace["y"][early:] for trace in traces if trace["name"] in at_first]
+        )
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False}
         views.append(View(name, [*traces, *marked], layout))
 
@@ -137,8 +142,8 @@ def _losses(history: History, curves: Curves) -> Chart:
     return Chart(
         "loss",
         f"{name} over the stream",
-        f"How well each expert predicted, lower is better; a window holds the last "
-        f"{curves.width:,} records or so, and triangles mark trees that were taken into service.",
+        f"How well each expert predicted; a window holds the last {curves.width:,} records"
+        + (", and triangles mark trees that were taken into service." if marked else "."),
         views,
         head,
         rows,
@@ -147,8 +152,8 @@ def _losses(history: History, curves: Curves) -> Chart:
 
 
 def _range(series: Sequence[Curve]) -> Data:
-    """Return a range that the first few records of a stream do not stretch."""
-    known = sorted(v for values in series for v in values[2:] if v is not None)
+    """Return a range that single high values do not stretch."""
+    known = sorted(v for values in series for v in values if v is not None)
     if not known:
         return {}
     low, high = known[0], known[int(0.99 * (len(known) - 1))]
@@ -368,7 +373,8 @@ def _calibration(curves: Curves) -> Chart:
         line("window", curves.records, window, COLOURS[0]),
         line("so far", curves.records, whole, INK),
     ]
-    known = [v for v in [*window[3:], *whole[3:]] if v is not None]
+    early = len(window) // 8
+    known = [v for v in [*window[early:], *whole[early:]] if v is not None]
     layout = _axes("predicted / observed clicks")
     if known:
         layout["yaxis"]["range"] = [min(0.8, *known), min(2.0, max(1.2, *known))]

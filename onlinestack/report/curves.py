@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from onlinestack.report.history import History
 
 __all__ = ["Curve", "Curves", "entropy"]
 
-WINDOWS = 25
-"""A window holds one part of so many of the points."""
+WINDOWS = 20
+"""A window holds one part of so many of the records."""
 
 Curve = list[float | None]
 
@@ -30,8 +31,8 @@ class Curves:
         Of all that was judged: the final prediction first, baselines last.
     records
         Record counts: the abscissa of every curve.
-    span
-        Points from the beginning of a window to its end.
+    width
+        Records of a window; it is a little wider where no point is at its beginning.
 
     Examples
     --------
@@ -49,14 +50,12 @@ class Curves:
         self.names: list[str] = history.start["names"]
         self.kinds: list[str] = history.start["kinds"]
         self.records = [point["records"] for point in self.points]
-        self.span = max(1, len(self.points) // WINDOWS)
+        self.width = max(1, self.records[-1] // WINDOWS)
         self._resumed = bool(history.parts) and self.records[0] == history.parts[0]
 
-    @property
-    def width(self) -> int:
-        """Records of the last window."""
-        before = len(self.records) - 1 - self.span
-        return int(self.records[-1] - (self.records[before] if before >= 0 else 0))
+    def begin(self, end: int) -> int:
+        """Return the point at which the window that ends at a point begins; -1 for the start."""
+        return bisect_right(self.records, self.records[end] - self.width, hi=end) - 1
 
     def values(self, key: str, at: int | None = None) -> list[Any]:
         """Return a figure of each point, or one of a list of figures."""
@@ -98,7 +97,7 @@ class Curves:
         seconds, parts = self.values("seconds"), self.values("part")
         speeds: Curve = []
         for end, records in enumerate(self.records):
-            begin = max(0, end - self.span)
+            begin = max(0, self.begin(end))
             while parts[begin] != parts[end]:
                 begin += 1
             took = seconds[end] - seconds[begin]
@@ -113,7 +112,7 @@ class Curves:
         sums = [(v or 0.0) * (w or 0.0) for v, w in zip(values, weights, strict=True)]
         means: Curve = []
         for end in range(len(sums)):
-            begin = end - self.span
+            begin = self.begin(end)
             if begin < 0 and self._resumed:
                 begin = 0  # what was before it is not known
             before = (sums[begin], weights[begin] or 0.0) if begin >= 0 else (0.0, 0.0)

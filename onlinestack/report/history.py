@@ -29,8 +29,8 @@ class ReportError(ValueError):
 class History:
     """Keeps the events of a run as they come: from its JSON lines, or while it goes on.
 
-    Use `add` for every event. When there are more than 128 points every other is dropped; points
-    tell sums over the whole run, so nothing is lost but detail.
+    Use `add` for every event. When there are more than 128 points about every other is dropped;
+    points tell sums over the whole run, so nothing is lost but detail.
 
     Attributes
     ----------
@@ -79,12 +79,20 @@ class History:
                 self.points.pop()
             self.points.append({**event, "part": len(self.parts)})
             if len(self.points) > KEPT:
-                # From the end, so that the newest stays.
-                self.points = self.points[::-2][::-1]
+                self._thin()
         elif kind == "generation":
             self.generations = [*self.generations[1 - TRAININGS :], dict(event)]
         elif kind in ("details", "checkpoint", "summary"):
             setattr(self, kind, dict(event))
+
+    def _thin(self) -> None:
+        """Keep about half of the points, the newest and those that lie evenly before it."""
+        kept = [self.points[-1]]
+        gap = 1.5 * (kept[0]["records"] - self.points[0]["records"]) / KEPT
+        for point in reversed(self.points):
+            if kept[-1]["records"] - point["records"] >= gap:
+                kept.append(point)
+        self.points = kept[::-1]
 
     def _begin(self, event: Mapping[str, Any]) -> None:
         """Begin anew, or go on where a run is resumed."""

@@ -77,7 +77,11 @@ def _listed(names: Sequence[str], title: str, **more: Any) -> Data:
 def _rows(names: Sequence[str]) -> Data:
     """Return the ordinates of such a chart, and what is told where the pointer is."""
     texts = [escape(name) for name in names]
-    return {"y": list(range(len(names))), "text": texts, "hovertemplate": "%{text}: %{x:.5~g}"}
+    return {
+        "y": list(range(len(names))),
+        "hovertext": texts,
+        "hovertemplate": "%{hovertext}: %{x:.5~g}",
+    }
 
 
 def _slice(task: str, id: str, title: str, rows: Sequence[Row]) -> Chart:
