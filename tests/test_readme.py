@@ -29,7 +29,10 @@ from onlinestack.recipe import COMBINERS
 from onlinestack.vw.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    name: (ROOT / name).read_text() for name in ("README.md", "onlinestack/inspection/README.md")
+}
+README = PAGES["README.md"]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 LIMIT = "600"
 BROKER = "localhost:9092"
@@ -41,6 +44,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Block(NamedTuple):
+    page: str
     line: int
     kind: str
     text: str
@@ -48,17 +52,18 @@ class Block(NamedTuple):
 
 
 BLOCKS = [
-    Block(README[: found.start("kind")].count("\n") + 1, found["kind"], found["text"], found["why"])
+    Block(page, text[: found.start("kind")].count("\n") + 1, *found.group("kind", "text", "why"))
+    for page, text in PAGES.items()
     for found in re.finditer(
         r"(?:<!-- not run: (?P<why>.+?) -->\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
-        README,
+        text,
         re.MULTILINE | re.DOTALL,
     )
 ]
 HELPS = {"onlinestack": HELP} | {name: command.help or "" for name, command in COMMANDS.items()}
 EXAMPLES = [
-    Block(0, "console", f"$ {' '.join(line.split())}\n", None)
-    for text in HELPS.values()
+    Block(f"help {name}", 0, "console", f"$ {' '.join(line.split())}\n", None)
+    for name, text in HELPS.items()
     for line in text.partition("[bold]Examples[/bold]")[2].split("\n\n")
     if line.strip()
 ]
@@ -142,7 +147,7 @@ class Reader:
         if block.kind == "python":
             text = text.replace("OnlineStacker()", SMALL).replace(".run()", ".run(drain=True)")
             with contextlib.chdir(self.place):
-                exec(compile(text, f"README.md:{block.line}", "exec"), self.session)
+                exec(compile(text, f"{block.page}:{block.line}", "exec"), self.session)
             return []
         if block.kind != "console":
             name = re.match(r"# (\S+)", text)
@@ -176,7 +181,7 @@ def _run(command: str, place: Path, *, limited: bool = False) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("block", TYPED, ids=lambda block: f"{block.kind}-{block.line}")
+@pytest.mark.parametrize("block", TYPED, ids=lambda block: f"{block.page}-{block.line}")
 def test_what_is_shown_happens(block: Block, reader: Reader) -> None:
     why = reader.skips(block)
     if why is not None:
@@ -189,8 +194,9 @@ def test_what_is_shown_happens(block: Block, reader: Reader) -> None:
 
 
 def test_no_block_escapes() -> None:
-    fences = re.findall(r"^\s*(?:```|~~~)", README, re.MULTILINE)
+    fences = re.findall(r"^\s*(?:```|~~~)", "\n".join(PAGES.values()), re.MULTILINE)
     assert len(fences) == 2 * len(BLOCKS)
+    assert len(README.splitlines()) < 400, "a page to read, not a manual"
     kinds = [block.kind for block in BLOCKS]
     assert set(kinds) == {"sh", "bash", "console", "python", "toml"}
     # The gate takes them by their number.
@@ -249,6 +255,8 @@ def test_every_combiner_is_told() -> None:
 def test_paths_named_exist() -> None:
     for path in re.findall(r"\]\((?!https?:)([^)#\s]+)", README):
         assert (ROOT / path).exists(), path
+    pages = {path.parent for path in (ROOT / "onlinestack").rglob("README.md")}
+    assert pages == {(ROOT / page).parent for page in PAGES} - {ROOT}
     for anchor in re.findall(r"\]\(#([\w-]+)\)", README):
         heads = [head.lower().replace(" ", "-") for head in re.findall(r"^#+ (.+)$", README, re.M)]
         assert anchor in heads, anchor

@@ -126,9 +126,10 @@ def entropy(rate: float | None) -> float | None:
 
     Examples
     --------
-    >>> round(entropy(0.5), 4)
-    0.6931
+    >>> round(entropy(0.5), 4), entropy(-1e-17)
+    (0.6931, None)
     """
-    if not rate or rate >= 1:
+    # A window's rate is a difference of sums, which may be a little less than 0.
+    if rate is None or not 0 < rate < 1:
         return None
     return -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
