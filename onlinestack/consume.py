@@ -623,6 +623,10 @@ class Consumer:
         figures = checkpoint_figures(self.model, board, self.counts["generations"])
         return {"records": self.counts["read"], **self.accounts(), **figures, **self._speed()}
 
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training at this moment, by member."""
+        return self.model.training()
+
     def _checkpoint(self) -> None:
         if self.model.scoreboard is not None:
             self._report.checkpoint(self.checkpoint())

@@ -170,7 +170,6 @@ def _league(learner: Learner, board: Board, generations: int) -> dict[str, Any]:
     best = min(known, key=known.__getitem__, default=None)
     return {
         "generations": generations,
-        "training": learner.training(),
         "best": best,
         "weights": weights,
     }

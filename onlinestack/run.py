@@ -528,6 +528,10 @@ class Run:
             "records_per_second": (self.read - self._resumed_at) / max(seconds, 1e-9),
         }
 
+    def training(self) -> dict[str, int]:
+        """Return the numbers of the generations in training at this moment, by member."""
+        return self.learner.training()
+
     def seconds(self) -> float:
         """Return the wall time since the run began."""
         return time.perf_counter() - self._started

@@ -268,7 +268,7 @@ class TableReport:
         before, read = self._looked
         self._rate = (run.read - read) / max(now - before, 1e-9) if before else None
         self._looked = now, run.read
-        self._figures = run.checkpoint()
+        self._figures = {**run.checkpoint(), "training": run.training()}
         self._stale = now + FRESH
 
     def generation(self, event: Mapping[str, Any]) -> None:
