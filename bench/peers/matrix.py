@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from tracks import Track
 
 __all__ = ["Matrix", "coded"]
+
+TOKENS = 1024
+"""Columns of a text."""
 
 
 class Matrix(NamedTuple):
@@ -31,23 +35,41 @@ class Matrix(NamedTuple):
     levels: dict[int, int]
 
 
-def coded(track: Track) -> Matrix:
+def coded(track: Track, *, texts: bool = True) -> Matrix:
     """Return numbers as they are, categories as 0, 1, ... in the order in which they first come.
 
-    So a code says nothing that was not known when the record came. A text is the number of its
-    tokens.
+    So a code says nothing that was not known when the record came. A text is how often each of
+    `TOKENS` groups of tokens comes in it, grouped by their hash, or is left out.
     """
     table, kinds = track.columns(), track.kinds
-    x = np.full((track.n, len(kinds)), np.nan, np.float32)
+    columns: list[NDArray[np.float32]] = []
+    names: list[str] = []
     levels: dict[int, int] = {}
-    for k, (name, kind) in enumerate(kinds.items()):
+    for name, kind in kinds.items():
         column = table.column(name).combine_chunks()
         if kind == "text":
-            column = pc.list_value_length(pc.split_pattern(column, " "))
-        elif kind == "categorical":
+            if texts:
+                columns += list(counted(column).T)
+                names += [f"{name} {k}" for k in range(TOKENS)]
+            continue
+        if kind == "categorical":
             column = column.dictionary_encode()
-            levels[k] = len(column.dictionary)
+            levels[len(names)] = len(column.dictionary)
             column = column.indices
-        values = pc.cast(column, pa.float64())
-        x[:, k] = values.to_numpy(zero_copy_only=False)
-    return Matrix(x, list(kinds), levels)
+        values = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+        columns.append(values.astype(np.float32))
+        names.append(name)
+    return Matrix(np.array(columns, np.float32).reshape(-1, track.n).T.copy(), names, levels)
+
+
+def counted(texts: pa.Array) -> NDArray[np.float32]:
+    """Return how many tokens of each group a text has.
+
+    >>> counted(pa.array(["to be or not to be", None])).sum(axis=1).tolist()
+    [6.0, 0.0]
+    """
+    counts = np.zeros((len(texts), TOKENS), np.float32)
+    for row, text in enumerate(texts.to_pylist()):
+        for token in (text or "").split():
+            counts[row, zlib.crc32(token.encode()) % TOKENS] += 1
+    return counts

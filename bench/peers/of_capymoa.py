@@ -2,9 +2,9 @@
 
 Categories of up to 1,000 values are nominal attributes of CapyMOA's schema, which has to name all
 values of a stream beforehand; with more they are numbers, coded in the order in which they come,
-since a split gives every value of a nominal attribute a branch. A text is the number of its tokens.
-Ensembles have the size of river's, 10 trees, not CapyMOA's 100. CapyMOA brings its own MOA, but
-needs Java.
+since a split gives every value of a nominal attribute a branch. Texts are not read, as by trees of
+river. Ensembles have the size of river's, 10 trees, not CapyMOA's 100. CapyMOA brings its own MOA,
+but needs Java.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CapyMOAPeer(Described):
         from capymoa.core import Instance, LabeledInstance
         from capymoa.stream import Schema
 
-        matrix = coded(track)
+        matrix = coded(track, texts=False)
         names = [f"f{k}" for k in range(len(matrix.names))]
         nominal = {
             names[k]: [str(v) for v in range(n)]

@@ -1,7 +1,7 @@
 """Boosted trees of XGBoost and LightGBM, trained again and again on the recent past.
 
 Both are batch learners; what their users do with a stream is to train anew every so often. Here:
-at 1,000 labelled records, then after half as many again, until every 20,000, on the last 200,000;
+at 250 labelled records, then after half as many again, until every 20,000, on the last 200,000;
 with the time of training on the clock, in the foreground. Until the first model the click rate so
 far is predicted.
 
@@ -31,7 +31,7 @@ from peers.statistics import statistics
 
 __all__ = ["Retrained", "lightgbm", "xgboost"]
 
-FIRST, EVERY, WINDOW, THREADS, ROUNDS = 1_000, 20_000, 200_000, 2, 100
+FIRST, EVERY, WINDOW, THREADS, ROUNDS = 250, 20_000, 200_000, 2, 100
 CHUNK = 8192
 """Records predicted at once; a matter of speed, and of how soon a deadline is seen."""
 SCHEDULE = f"at {FIRST:,}, x1.5 until every {EVERY:,}, on the last {WINDOW:,}"

@@ -15,7 +15,7 @@ import peers.of_sklearn as of_sklearn  # noqa: E402
 import peers.retrained as retrained  # noqa: E402
 from peers import peers  # noqa: E402
 from peers.baselines import LastLabel, RunningRate  # noqa: E402
-from peers.matrix import coded  # noqa: E402
+from peers.matrix import TOKENS, coded  # noqa: E402
 from peers.statistics import statistics  # noqa: E402
 from peers.vw import lines, log_loss  # noqa: E402
 from tracks import Deadline, NotInstalled, Track, open_track  # noqa: E402
@@ -143,9 +143,11 @@ def test_text_for_vw_tells_late_labels_apart(tmp_path: Path) -> None:
 def test_matrices_hold_what_was_known(tmp_path: Path) -> None:
     track = track_of(tmp_path)
     matrix = coded(track)
-    assert matrix.names == ["site", "price", "words"] and matrix.levels == {0: 4}
+    assert matrix.names[:2] == ["site", "price"] and matrix.levels == {0: 4}
+    assert matrix.x.shape == (RECORDS, len(matrix.names)) == (RECORDS, 2 + TOKENS)
     assert matrix.x[0, 0] == 0 and np.isnan(matrix.x[0, 1])
-    assert matrix.x[:2, 2].tolist() == [2, 1]
+    assert matrix.x[:3, 2:].sum(axis=1).tolist() == [2, 1, 0]
+    assert coded(track, texts=False).names == ["site", "price"]
 
     at_once = statistics(track, Deadline(None)).x
     one_by_one = np.concatenate(
