@@ -60,8 +60,9 @@ log = logging.getLogger(__name__)
 
 TIDY = 1 << 18
 """Records between two times that unused memory is given back."""
-SOON, FEWEST = 0.5, 256
-"""Seconds, about, between two pieces of news where somebody watches, and the fewest records."""
+SOON, LATER, FEWEST = 0.5, 3.0, 256
+"""Seconds, about, that a piece takes where somebody watches and where only a signal may come, and
+its fewest records."""
 SHOWN = 3
 """Rejected records whose reasons are told when no file takes them."""
 
@@ -298,11 +299,9 @@ class Run:
 
     def _room(self) -> int:
         """Return how many records may be taken before there is news again."""
-        room = self.learner.room
-        if self.report.live:
-            speed = self._speed()["records_per_second"]
-            room = min(room, max(FEWEST, int(SOON * speed)))
-        return room
+        speed = self._speed()["records_per_second"]
+        seconds = SOON if self.report.live else LATER
+        return min(self.learner.room, max(FEWEST, int(seconds * speed)))
 
     def _batches(self) -> Generator[Batch]:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
