@@ -372,7 +372,7 @@ def vw(context: typer.Context) -> None:
 
     [bold]Examples[/bold]
 
-    onlinestack vw -d clicks.vw --loss_function logistic -b 24 -f model
+    onlinestack vw -d clicks.vw --loss_function logistic -b 24 -f vw.model
     """
 
     def verb() -> int:
