@@ -30,7 +30,8 @@ from onlinestack.vw.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    name: (ROOT / name).read_text() for name in ("README.md", "onlinestack/inspection/README.md")
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "onlinestack/inspection/README.md", "onlinestack/report/README.md")
 }
 README = PAGES["README.md"]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
