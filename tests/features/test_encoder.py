@@ -416,6 +416,7 @@ def test_a_batch_prepared_ahead_gives_the_same_features() -> None:
             columns=[words, pa.array(random.integers(0, 1000, n), pa.int32())],
             features=None,
             prepared=None,
+            ahead=0,
         )
 
     batches = [batch_of(FIRST_CHANGE), batch_of(50)]
