@@ -146,7 +146,7 @@ def test_missing_folder_empty_and_special(tmp_path, small):
     (tmp_path / "empty").touch()
     assert "is empty" in sentence(tmp_path / "empty")
     os.mkfifo(tmp_path / "pipe")
-    assert "not an ordinary file" in sentence(tmp_path / "pipe")
+    assert "no ordinary file" in sentence(tmp_path / "pipe")
 
 
 def test_cut_short_anywhere(small):

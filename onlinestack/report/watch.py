@@ -29,7 +29,7 @@ FIRST = 128
 """Records between points at first, those at doubling counts not counted."""
 KEPT = 128
 """Points that are kept: when there are more, every other is dropped and the next are farther."""
-DETAILS = 8
+DETAILS = 32
 """Points between two tellings of slices and the like."""
 NEWEST = 1024
 """Labelled records, the newest, that fields are permuted over."""
