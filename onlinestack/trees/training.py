@@ -3,12 +3,15 @@
 Notes
 -----
 What comes out of a training depends on the rows of the window and the settings alone, never on
-when or where it runs; so the members, which wait for it at a fixed count of records, do not depend
-on that either.
+when or where it runs, or on how many threads; so the members, which wait for it at a fixed count
+of records, do not depend on that either. A core is left to the stream until it waits: threads of
+one training that share a core with it would take three times as long (m), each waiting for all.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
@@ -20,6 +23,8 @@ from onlinestack.trees.forest import Forest, flatten
 from onlinestack.trees.window import Window
 
 __all__ = ["Order", "Trained", "Trainer"]
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Order(NamedTuple):
@@ -130,6 +135,7 @@ class Trainer:
         self._key: tuple[Any, ...] | None = None
         self._binned: Binned | None = None
         self._columns: tuple[int, ...] | None = None
+        self._waited = False
 
     def submit(self, order: Order) -> Future[Trained]:
         """Take an order; the rows must stay in the window until it was waited for."""
@@ -144,9 +150,17 @@ class Trainer:
 
     def wait(self, future: Future[Trained]) -> Trained:
         """Return what was ordered, or raise what its training raised."""
-        while not self.background and not future.done():
-            self._next()
-        return future.result()
+        self._waited = True
+        try:
+            while not self.background and not future.done():
+                self._next()
+            return future.result()
+        finally:
+            self._waited = False
+
+    def _threads(self, most: int) -> int:
+        """Return how many threads may train now."""
+        return most if self._waited else max(1, min(most, CORES - 1))
 
     def close(self) -> None:
         """Cancel the orders not begun, so that a program can end; one under way ends by itself.
@@ -184,19 +198,20 @@ class Trainer:
 
     def _train(self, order: Order) -> Trained:
         began, key = perf_counter(), _key_of(order)
+        threads = functools.partial(self._threads, order.settings.nthread)
         if self._binned is None or self._key != key:
             self._key = self._binned = None  # before the next is made: there is room for one
             chunks = order.window.chunks(order.cut, order.rows)
             self._columns = order.paying
             if self.keep is not None and self._columns is None:
-                self._columns = tuple(paying(chunks, self.screen, self.keep, self.always))
-            settings = order.settings
-            self._binned = bin_rows(chunks, settings.max_bin, settings.nthread, self._columns)
+                found = paying(chunks, self.screen, self.keep, self.always, threads)
+                self._columns = tuple(found)
+            self._binned = bin_rows(chunks, order.settings.max_bin, threads(), self._columns)
             self._key = key
         base = None
         if order.base is not None:
             base = order.window.margins(order.base, order.cut, order.rows)
-        model = fit(self._binned, order.settings, base=base, columns=order.columns)
+        model = fit(self._binned, order.settings, base=base, columns=order.columns, threads=threads)
         forest = flatten(model.data)
         return Trained(model, forest, self._columns or (), perf_counter() - began)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -81,8 +82,17 @@ def test_same_rows_and_seed_give_the_same_bytes_wherever_chunks_end() -> None:
     assert model.rounds == 8 and model.loss is None and model.seconds > 0
     for ends in [(), (1,), (700,), (3, 1499)]:
         assert fit(bin_rows(cut(rows, *ends)), QUICK).data == model.data
-    assert fit(bin_rows([rows], nthread=2), dataclasses.replace(QUICK, nthread=2)).rounds == 8
     assert fit(bin_rows([rows]), dataclasses.replace(QUICK, seed=1)).data != model.data
+
+
+def test_trees_do_not_depend_on_threads() -> None:
+    rows = window(6000)
+    model = fit(bin_rows([rows]), QUICK)
+    more = dataclasses.replace(QUICK, nthread=3)
+    assert fit(bin_rows([rows], nthread=3), more).data == model.data
+    counts = itertools.cycle([1, 3, 2])
+    assert fit(bin_rows([rows]), more, threads=lambda: next(counts)).data == model.data
+    assert paying([rows], QUICK, 4) == paying([rows], more, 4, threads=lambda: next(counts))
 
 
 def test_edges_of_some_of_the_rows_serve_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,10 +254,10 @@ def test_nothing_to_hold_back_of() -> None:
 
 def test_no_memory_and_refusals_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(error: Exception) -> Any:
-        def update(*_: Any) -> None:
+        def boost(*_: Any, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr(xgboost.Booster, "update", update)
+        monkeypatch.setattr(xgboost.Booster, "boost", boost)
         return pytest.raises(TrainingError if not isinstance(error, KeyError) else KeyError)
 
     binned = bin_rows([window()])
