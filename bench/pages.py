@@ -315,7 +315,10 @@ def circumstances(cells: Sequence[Cell]) -> list[str]:
         f"{' to '.join(sorted({dates[0], dates[-1]}))}; {told}; time limit of a cell "
         f"{' or '.join(f'{limit:g}' for limit in limits)} processor seconds. {', '.join(versions)}."
     ]
-    busy = [cell["others"] for cell in cells if "others" in cell]
+    jobs = max(cell["jobs"] for cell in cells)
+    if jobs > 1:
+        lines[0] += f" Learners of one thread ran {jobs} side by side, the others alone."
+    busy = [max(0.0, c["others"] - c["jobs"] + 1) for c in cells if "others" in c]
     if busy and statistics.median(busy) > 0.1:
         lines[0] += (
             f" **Measured beside other work**: while a cell ran, other processes kept "

@@ -47,6 +47,8 @@ QUICK_LEARNERS = (
     "river LogisticRegression",
 )
 QUICK = {"records": 5000, "limit": 10.0}
+THREADED = ("onlinestack", "Vowpal Wabbit", "XGBoost", "LightGBM")
+"""Families of learners that keep more than one core busy: nothing runs beside their cells."""
 QUIET = {"OMP_WAIT_POLICY": "passive"}
 """Threads of XGBoost, LightGBM and the like that wait for others take no processor time."""
 GRACE = 300.0
@@ -145,8 +147,8 @@ def lacking(args: argparse.Namespace, track: Track, learner: Peer) -> bool:
     return args.again or not same or (cell.get("cut", False) and cell["seconds"] < args.limit)
 
 
-def make_cell(args: argparse.Namespace, track: Track, learner: Peer) -> dict[str, Any]:
-    """Run one cell and return it; what goes wrong is told in it."""
+def make_cell(args: argparse.Namespace, track: Track, learner: Peer, jobs: int) -> dict[str, Any]:
+    """Run one cell and return it; what goes wrong is told in it, and how many run side by side."""
     cell = {
         "track": track.name,
         "learner": learner.name,
@@ -154,7 +156,7 @@ def make_cell(args: argparse.Namespace, track: Track, learner: Peer) -> dict[str
         "settings": dict(learner.settings),
         "marks": list(learner.marks),
         "seconds": args.limit,
-        "jobs": args.jobs,
+        "jobs": jobs,
         **circumstances(),
     }
     cell["machine"].pop("versions")
@@ -228,17 +230,25 @@ def rounded(value: Any) -> Any:
 
 
 def fill(args: argparse.Namespace, tracks: Sequence[Track], chosen: Iterable[Peer]) -> None:
-    """Make the cells that are lacking, one learner after another, each over all tracks."""
+    """Make the cells that are lacking: learners of several threads first, nothing beside them."""
     todo = [(t, each) for each in chosen for t in tracks if lacking(args, t, each)]
+    alone = [job for job in todo if job[1].family in THREADED]
+    beside = [job for job in todo if job[1].family not in THREADED]
     say(f"{len(todo)} cells to make")
+    for jobs, some in ((1, alone), (args.jobs, beside)):
+        _fill(args, some, jobs)
+
+
+def _fill(args: argparse.Namespace, todo: Sequence[tuple[Track, Peer]], jobs: int) -> None:
+    """Make cells, so many side by side."""
 
     def one(job: tuple[Track, Peer]) -> None:
         track, learner = job
-        cell = make_cell(args, track, learner)
+        cell = make_cell(args, track, learner, jobs)
         save(rounded(cell), cell_path(args.results, track, learner))
         say(f"{track.name}, {learner.name}: {told(cell)}")
 
-    with ThreadPoolExecutor(args.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         for _ in pool.map(one, todo):
             pass
 
@@ -264,10 +274,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--limit",
         type=float,
-        default=30.0,
+        default=20.0,
         help="processor seconds a cell may take; default: %(default)s",
     )
-    add("--jobs", type=int, default=1, help="cells side by side; default: %(default)s")
+    add(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="cells of learners of one thread side by side; default: as many as cores",
+    )
     add("--again", action="store_true", help="make cells that are there, too")
     add("--quick", action="store_true", help="short streams, few learners; leaves the pages alone")
     add("--list", action="store_true", help="name streams and learners, and run nothing")
