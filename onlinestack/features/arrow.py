@@ -31,6 +31,7 @@ from onlinestack.features.columns import (
     NUMBER_TEXT,
     NUMBERS,
     OFFSETS,
+    SCRATCH,
     SEED,
     TOKENS,
     UINT8,
@@ -244,7 +245,7 @@ def hash_values(array: pa.Array, seed: int) -> NDArray[np.uint32]:
         hashes,
         nothing,
         flagged,
-        np.empty(4, np.int64),
+        np.empty(SCRATCH, np.int64),
     )
     for at in flagged[:left, 0].tolist():
         hashes[at + 1] = uniform_hash(canonical(array[at].as_py()), seed)

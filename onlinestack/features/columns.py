@@ -41,6 +41,7 @@ __all__ = [
     "NUMBER_TEXT",
     "OFFSETS",
     "PADDING",
+    "SCRATCH",
     "SEED",
     "SHIFT",
     "TOKENS",
@@ -108,6 +109,10 @@ PADDING = 8
 """The edges of a field are padded with infinity to a multiple of this, for the vector unit."""
 TILE = 256
 """Rows done of one column before the next, so that the rows' features stay in the cache."""
+PRINTED = 4
+"""Of the scratch, for a number that is printed and hashed."""
+SCRATCH = PRINTED + 2 * TILE
+"""Numbers of 64 bits of scratch: those, and the values and the bins of a tile of numbers."""
 
 
 def _item(address: int, at: int, dtype: Any) -> Any:
@@ -227,7 +232,7 @@ def _encode_rows(
         ``int64[room, 3]``: takes row (from 0), column and position of the values that are left
         to Python: numbers of many digits, and floats that are no integers in category fields.
     scratch
-        ``int64[4]``: room to print and hash a number in.
+        ``int64[SCRATCH]``: room to work in.
 
     Returns
     -------
@@ -337,6 +342,31 @@ def position(edges: Any, at: int, count: int, value: float) -> int:
 
 
 @kernel()
+def _positions(edges: Any, at: int, count: int, values: Any, rows: int, found: Any) -> None:
+    """Do the same for many values, side by side: a third of the time.
+
+    Parameters
+    ----------
+    edges, at, count
+        As of `position`; the count is a multiple of four.
+    values
+        ``float64``: NaN is above no edge.
+    rows
+        How many there are.
+    found
+        ``int64``: takes the counts.
+    """
+    for i in range(rows):
+        found[i] = 0
+    for first in range(at, at + count, 4):
+        a, b, c, d = edges[first], edges[first + 1], edges[first + 2], edges[first + 3]
+        for i in range(rows):
+            value = values[i]
+            found[i] += np.int64(a <= value) + np.int64(b <= value)
+            found[i] += np.int64(c <= value) + np.int64(d <= value)
+
+
+@kernel()
 def exponent_hash(value: float, seed: Any, scratch: Any) -> Any:
     """Return the hash of the edge that `lower_edge` gives; ``scratch`` is ``int64``."""
     array_at(scratch.ctypes.data, 1, np.float64)[0] = value + 0.0
@@ -403,83 +433,119 @@ def _fill_number_text(
     shift, valid, text = column[SHIFT], column[VALID], column[VALUES]
     offsets = array_at(column[OFFSETS], shift + stop + 1, np.int32)
     seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
-    edge, count, bins = column[EDGE], column[COUNT], column[HASH]
-    k = column[NUMBER_COLUMN]
+    values = array_at(scratch.ctypes.data + 8 * PRINTED, TILE, np.float64)
     for i in range(start, stop):
         first: Any = np.int64(offsets[shift + i])
         size = np.int64(offsets[shift + i + 1]) - first
         if valid:
             size *= _is_valid(valid, shift + i)
         at = place[i - base] + j
-        numbers[i - base, k] = np.nan
+        index[at] = missing
+        values[i - start] = np.nan
         if size == 0:
-            index[at] = missing
             continue
         status, value = parse_number(text + first, size)
         if status == NUMBER:
-            numbers[i - base, k] = value
-            if count == 0:
-                index[at] = exponent_hash(value, seed, scratch)
-            else:
-                index[at] = hashes[bins + position(edges, edge, count, value)]
+            values[i - start] = value
         elif status == TEXT:
             index[at] = murmur_at(text + first, size, seed)
-        else:
-            index[at] = missing
-            if status == SLOW:
-                if found < len(flagged):
-                    flagged[found, 0] = i - base
-                    flagged[found, 1] = j
-                    flagged[found, 2] = at
-                found += 1
+        elif status == SLOW:
+            if found < len(flagged):
+                flagged[found, 0] = i - base
+                flagged[found, 1] = j
+                flagged[found, 2] = at
+            found += 1
+    _fill_bins(column, edges, hashes, start, stop, j, place, index, base, numbers, scratch)
     return found
 
 
 @kernel()
-def _widen(column: Any, start: int, stop: int, base: int, numbers: Any) -> None:
-    """Write the values of a column of any type of number to its column of the matrix."""
-    address, shift, kind, k = column[VALUES], column[SHIFT], column[HASHES], column[NUMBER_COLUMN]
+def _widen(column: Any, start: int, stop: int, values: Any) -> None:
+    """Write the values of a column of any type of number, NaN where null."""
+    address, shift, kind = column[VALUES], column[SHIFT], column[HASHES]
     last = shift + stop
     if kind == FLOAT64:
         f64 = array_at(address, last, np.float64)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(f64[shift + i])
+            values[i - start] = np.float64(f64[shift + i])
     elif kind == FLOAT32:
         f32 = array_at(address, last, np.float32)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(f32[shift + i])
+            values[i - start] = np.float64(f32[shift + i])
     elif kind == INT8:
         i8 = array_at(address, last, np.int8)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(i8[shift + i])
+            values[i - start] = np.float64(i8[shift + i])
     elif kind == INT16:
         i16 = array_at(address, last, np.int16)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(i16[shift + i])
+            values[i - start] = np.float64(i16[shift + i])
     elif kind == INT32:
         i32 = array_at(address, last, np.int32)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(i32[shift + i])
+            values[i - start] = np.float64(i32[shift + i])
     elif kind == INT64:
         i64 = array_at(address, last, np.int64)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(i64[shift + i])
+            values[i - start] = np.float64(i64[shift + i])
     elif kind == UINT8:
         u8 = array_at(address, last, np.uint8)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(u8[shift + i])
+            values[i - start] = np.float64(u8[shift + i])
     elif kind == UINT16:
         u16 = array_at(address, last, np.uint16)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(u16[shift + i])
+            values[i - start] = np.float64(u16[shift + i])
     elif kind == UINT32:
         u32 = array_at(address, last, np.uint32)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(u32[shift + i])
+            values[i - start] = np.float64(u32[shift + i])
     elif kind == UINT64:
         u64 = array_at(address, last, np.uint64)
         for i in range(start, stop):
-            numbers[i - base, k] = np.float64(u64[shift + i])
+            values[i - start] = np.float64(u64[shift + i])
+    valid = column[VALID]
+    if valid:
+        bits = array_at(valid, (last >> 3) + 1, np.uint8)
+        for i in range(start, stop):
+            at, value = shift + i, values[i - start]
+            known = (np.int64(bits[at >> 3]) >> (at & 7)) & 1
+            values[i - start] = value if known else np.nan
+
+
+@kernel()
+def _fill_bins(
+    column: Any,
+    edges: Any,
+    hashes: Any,
+    start: int,
+    stop: int,
+    j: int,
+    place: Any,
+    index: Any,
+    base: int,
+    numbers: Any,
+    scratch: Any,
+) -> None:
+    """Write the bins of the finite values in scratch, and all of them to the matrix."""
+    seed, count = np.uint32(column[SEED]), column[COUNT]
+    bins, k = column[HASH], column[NUMBER_COLUMN]
+    values = array_at(scratch.ctypes.data + 8 * PRINTED, TILE, np.float64)
+    found = array_at(scratch.ctypes.data + 8 * (PRINTED + TILE), TILE, np.int64)
+    if count == 0:
+        for i in range(start, stop):
+            value = values[i - start]
+            if value - value == 0.0:
+                index[place[i - base] + j] = exponent_hash(value, seed, scratch)
+            numbers[i - base, k] = value if value - value == 0.0 else np.nan
+        return
+    _positions(edges, column[EDGE], count, values, stop - start, found)
+    for i in range(start, stop):
+        value, at = values[i - start], place[i - base] + j
+        known = value - value == 0.0
+        hashed, left = hashes[np.uint64(bins + found[i - start])], index[at]
+        index[at] = hashed if known else left
+        numbers[i - base, k] = value if known else np.nan
 
 
 @kernel()
@@ -496,22 +562,12 @@ def _fill_numbers(
     numbers: Any,
     scratch: Any,
 ) -> None:
-    shift, valid = column[SHIFT], column[VALID]
-    seed, missing = np.uint32(column[SEED]), np.uint32(column[MISSING_HASH])
-    edge, count, bins = column[EDGE], column[COUNT], column[HASH]
-    k = column[NUMBER_COLUMN]
-    _widen(column, start, stop, base, numbers)
+    missing = np.uint32(column[MISSING_HASH])
     for i in range(start, stop):
-        value = numbers[i - base, k]
-        known = value - value == 0.0
-        if valid:
-            known = known and _is_valid(valid, shift + i) != 0
-        if count == 0:
-            hashed = exponent_hash(value, seed, scratch)
-        else:
-            hashed = hashes[bins + position(edges, edge, count, value)]
-        index[place[i - base] + j] = hashed if known else missing
-        numbers[i - base, k] = value if known else np.nan
+        index[place[i - base] + j] = missing
+    values = array_at(scratch.ctypes.data + 8 * PRINTED, TILE, np.float64)
+    _widen(column, start, stop, values)
+    _fill_bins(column, edges, hashes, start, stop, j, place, index, base, numbers, scratch)
 
 
 @kernel()

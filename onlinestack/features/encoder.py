@@ -25,6 +25,7 @@ from onlinestack.features.columns import (
     MISSING_HASH,
     NUMBER_COLUMN,
     PADDING,
+    SCRATCH,
     SEED,
     TOKENS,
     WIDTH,
@@ -153,7 +154,7 @@ class _Pool:
         self.index = np.empty(0, np.uint32)
         self.value = np.empty(0, np.float32)
         self.flagged = np.empty((64, 3), np.int64)
-        self.scratch = np.empty(4, np.int64)
+        self.scratch = np.empty(SCRATCH, np.int64)
         self.numbers = np.empty(0)
         self.start = np.empty((0, 1), np.int64)
         self.width = -1

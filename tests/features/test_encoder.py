@@ -167,7 +167,7 @@ def test_kernel_equals_its_twin(records: list[Any], edges: bool, offset: int) ->
         flagged = np.zeros((50, 3), np.int64)
         left = encode(
             encoder._table, encoder._edges, encoder._hashes, 0, rows, place, index, numbers,
-            flagged, np.empty(4, np.int64),
+            flagged, np.empty(kernels.SCRATCH, np.int64),
         )  # fmt: skip
         results.append((counts, index, numbers, {tuple(row) for row in flagged[:left].tolist()}))
     (counts, index, numbers, left_by_kernel), twin = results
