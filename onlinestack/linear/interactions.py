@@ -19,6 +19,7 @@ __all__ = [
     "CONSTANT",
     "PRIME",
     "Reads",
+    "ask_for",
     "count_features",
     "expand_wildcards",
     "gather",
@@ -333,7 +334,6 @@ def gather(
             h = np.uint64(index[first + nth]) * spread
             slots[base + nth] = h & LOW32
             values[base + nth] = value[first + nth]
-            prefetch(weights, (h & mask) << shift)
         n += size
     if reads.constant:
         slots[n] = (np.uint64(CONSTANT) * spread) & LOW32
@@ -375,6 +375,22 @@ def gather(
             row, index, value, names, start, stop, reads, slots, values, at, n, t, length
         )
     return n
+
+
+@kernel()
+def ask_for(
+    row: Any, index: Any, names: Any, start: Any, stop: Any, reads: Any, weights: Any, rule: Any
+) -> None:
+    """Ask for the cache lines of a later row's weights, but for those of interactions."""
+    spread = np.uint64(reads.spread)
+    for g in range(names.shape[1]):
+        c = names[row, g]
+        if c == 0 or reads.linear[c] == 0:
+            continue
+        first = np.uint64(start[row, g])
+        for j in range(stop[row, g] - start[row, g]):
+            h = np.uint64(index[first + np.uint64(j)]) * spread
+            prefetch(weights, (h & rule.mask) << rule.shift)
 
 
 @kernel()
