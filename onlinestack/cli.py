@@ -23,6 +23,10 @@ from onlinestack.settings import SETTINGS, Setting
 __all__ = ["app", "main"]
 
 FAILURE = 1
+SLOT = 16
+"""Bytes of a slot of weights, of which there are 2 to the power of the bits."""
+LARGE_TABLES = range(20, 26)
+"""Bits of tables that take a moment to make; larger ones are made as they are used."""
 CODES = {
     "ConfigError": 2,
     "SchemaError": 2,
@@ -542,8 +546,10 @@ def _need_one_stdout(config: Config) -> None:
 
 
 def _run(config: Config, learning: bool) -> int:
-    from onlinestack.spare import uncollected
+    from onlinestack.spare import lay_aside, uncollected
 
+    if (size := _table_of(config)) is not None:
+        lay_aside(size)
     with uncollected():
         from onlinestack.run import Run
     report = _tracked(config)
@@ -563,6 +569,14 @@ def _run(config: Config, learning: bool) -> int:
             raise ConfigError(f"--report {config['report']}: no record was read, so it has no page")
         write_page(history, config["report"])
     return code
+
+
+def _table_of(config: Config) -> int | None:
+    """Return the bytes of the table of weights that a run begins with, where it is a large one."""
+    usual = config["preset"] == "linear" and not (config["update"] or config["load"])
+    if usual and not config["resume"] and (config["bits"] or 0) in LARGE_TABLES:
+        return SLOT << int(config["bits"])
+    return None
 
 
 @contextmanager
@@ -613,9 +627,9 @@ def _logging(config: Config, report: Any) -> Iterator[None]:
 
 def main() -> None:
     """Run the command line; the entry point of the ``onlinestack`` program."""
-    from onlinestack.spare import absent, few_heaps
+    from onlinestack.spare import absent, one_heap
 
-    few_heaps()
+    one_heap()
     # Arrow's own pool gives memory back so eagerly that a third of a Parquet run went into
     # getting it again.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

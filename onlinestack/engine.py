@@ -9,10 +9,11 @@ blocks the source delivers.
 
 from __future__ import annotations
 
+import bisect
 import copy
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
 
@@ -37,7 +38,8 @@ class Part(Protocol):
     """Something that predicts, learns or fills a namespace, record after record.
 
     ``fills`` names what it makes (a namespace, a score, or several), ``needs`` what must be there
-    before. A part may have `Bound.bind` besides.
+    before. A part may have `Bound.bind` besides, and ``told`` set where callers ask between quanta
+    what it holds: it then does not work ahead.
     """
 
     needs: tuple[str, ...]
@@ -170,7 +172,11 @@ class Engine:
         return min((count for count in counts if count is not None), default=None)
 
     def quanta(
-        self, label: NDArray[np.float32], block_of: Callable[[int, int], Block], learn: bool = True
+        self,
+        label: NDArray[np.float32],
+        block_of: Callable[[int, int], Block],
+        learn: bool = True,
+        stops: Sequence[int] = (),
     ) -> Iterator[tuple[int, int, Block, Tape]]:
         """Run all parts over consecutive records, and yield the quanta that they are through.
 
@@ -183,13 +189,15 @@ class Engine:
             that run; ``AHEAD + 1`` blocks live at a time.
         learn
             Whether labels are learned.
+        stops
+            Rows, growing, that a quantum is to end before, whatever comes of the others.
 
         Yields
         ------
         First row, the row behind the last, the block and its tape.
         """
         known = label if learn else np.full(len(label), np.nan, np.float32)
-        for quantum in self._through(self._cut(known, block_of), len(label)):
+        for quantum in self._through(self._cut(known, block_of, stops), len(label)):
             yield quantum.start, quantum.stop, quantum.block, quantum.tape
 
     def run(self, block: Block, tape: Tape, *, again: bool = False) -> bool:
@@ -253,12 +261,16 @@ class Engine:
         return calls
 
     def _cut(
-        self, label: NDArray[np.float32], block_of: Callable[[int, int], Block]
+        self,
+        label: NDArray[np.float32],
+        block_of: Callable[[int, int], Block],
+        stops: Sequence[int],
     ) -> Iterator[Quantum]:
-        """Cut records into quanta that end where a change is due."""
+        """Cut records into quanta that end where they are to stop, and where a change is due."""
         start, n, learned = 0, len(label), self.learned
         while start < n:
-            stop, due = min(n, start + QUANTUM), self.due()
+            border = next(iter(stops[bisect.bisect_right(stops, start) :]), n)
+            stop, due = min(n, start + QUANTUM, border), self.due()
             if due is not None and learned + (stop - start) >= due:
                 known = np.flatnonzero(~np.isnan(label[start:stop]))
                 if len(known) >= due - learned:
@@ -272,7 +284,8 @@ class Engine:
         """Run all parts over quanta, in other threads too if they have records enough."""
         self.forget()
         if records >= ENOUGH:
-            quanta = iter(Flow(quanta, self._needs, self._step, self._settle, self.seconds))
+            told = [name for name, part in self.parts.items() if getattr(part, "told", False)]
+            quanta = iter(Flow(quanta, self._needs, self._step, self._settle, self.seconds, told))
         for quantum in quanta:
             if records < ENOUGH:
                 for name in self._needs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,9 +92,45 @@ class Estimator:
         """Return the engine, started if need be."""
         raise NotImplementedError
 
-    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
-        """Predict the records of a batch, and learn those with labels if asked to."""
+    def _stretches(
+        self, batch: Batch, learn: bool, stops: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Predict the records of a batch, and learn those with labels if asked to.
+
+        What was predicted is handed over whenever a row of ``stops`` is reached; they grow, and
+        the last is the number of rows.
+        """
         raise NotImplementedError
+
+    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+        """Do the same without a stop."""
+        (answer,) = self._stretches(batch, learn, (batch.n,))
+        return answer
+
+    def stretches(
+        self, batch: Batch, stops: Sequence[int], *, learn: bool = True
+    ) -> Iterator[NDArray[np.float32]]:
+        """Do what `progress`, or `predict`, does, and stop on the way to let the caller look.
+
+        Use it to tell how things stand at certain records: calling `progress` for each stretch
+        gives the same, but parts that nobody waits for can not work ahead. Therefore the state of
+        the learner is whole only behind the last stop; scores, weights, events and ``learned``
+        are those of each.
+
+        Parameters
+        ----------
+        batch
+            Records as a source yields them, at least one.
+        stops
+            Rows to stop before, growing; the last is the number of rows.
+        learn
+            Whether to learn labels.
+
+        Yields
+        ------
+        At each stop, what `progress` returns for the records since the one before.
+        """
+        return self._stretches(batch, learn, stops)
 
     def _admitted(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         """Walk over a batch when nobody else is at it."""

@@ -12,7 +12,7 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeVar
 
@@ -56,8 +56,9 @@ class Flow:
     """Take quanta through parts that wait for each other; iterate over those that are through.
 
     At most ``AHEAD + 1`` quanta are under way, the one the caller holds among them. The caller's
-    thread works as well while it waits. Parts that nobody waits for begin the next quantum only
-    once the caller has come back for it, so what they hold belongs to the quantum it was given.
+    thread works as well while it waits. Parts that nobody waits for, and those it asks about,
+    begin the next quantum only once the caller has come back for it, so what they hold belongs to
+    the quantum it was given.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ class Flow:
         all parts are through it.
     cost
         What parts have cost so far; the dearest goes first.
+    told
+        Parts that the caller asks about between quanta.
 
     Examples
     --------
@@ -95,10 +98,11 @@ class Flow:
         step: Callable[[str, Block, Tape], None],
         settle: Callable[[int], None],
         cost: Mapping[str, float],
+        told: Collection[str] = (),
     ) -> None:
         self._source, self._step, self._settle, self._cost = source, step, settle, cost
         self._needs = needs
-        self._last = set(needs).difference(*needs.values())
+        self._held = set(needs).difference(*needs.values()).union(told)
         self._through = dict.fromkeys(needs, 0)
         """How many quanta each part is through."""
         self._live: deque[Quantum] = deque()
@@ -168,7 +172,7 @@ class Flow:
             for name, k in self._through.items()
             if k < made
             and name not in self._busy
-            and (name not in self._last or k == self._done)
+            and (name not in self._held or k == self._done)
             and all(self._through[other] > k for other in self._needs[name])
         ]
         if able:

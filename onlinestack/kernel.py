@@ -44,6 +44,7 @@ __all__ = [
     "pow32",
     "prefetch",
     "strtof",
+    "touch",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -188,6 +189,9 @@ if TWINS:
     def prefetch(array: Any, position: Any) -> None:
         """Ask the processor to fetch ``array[position]``; without effect on any result."""
 
+    def touch(array: Any, position: Any) -> None:
+        """Write to ``array[position]``, 32 bits of integer, what is there, whoever else does."""
+
     def strtof(address: Any) -> Any:
         """Read the number at a memory address as the C library does: ``(float32, end address)``."""
         end = ctypes.c_char_p()
@@ -320,6 +324,19 @@ else:
             name = "llvm.prefetch.p0i8" if not place.type.is_opaque else "llvm.prefetch.p0"
             function = cgutils.get_or_insert_function(builder.module, kind, name)
             builder.call(function, [place, i32(1), i32(3), i32(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    @intrinsic
+    def touch(typingctx: Any, array: Any, position: Any) -> Any:
+        """Write to ``array[position]``, 32 bits of integer, what is there, whoever else does."""
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            zero = ir.IntType(32)(0)
+            # The processor writes even where it compares and finds nothing to exchange.
+            builder.cmpxchg(builder.gep(data, [arguments[1]]), zero, zero, "monotonic", "monotonic")
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen

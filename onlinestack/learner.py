@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from onlinestack.linear.classes import ClassMember, probabilities
 from onlinestack.linear.interactions import normalise_interactions, reads_of
 from onlinestack.linear.learner import LinearMember
 from onlinestack.linear.losses import LINKS, LOSSES, Loss, click_all, link_all
+from onlinestack.linear.pages import populate
 from onlinestack.linear.rule import SHIFTS, UPDATES, Rule
 from onlinestack.metrics import Scoreboard
 from onlinestack.serving import Serving
-from onlinestack.spare import populate
+from onlinestack.spare import laid_aside
 from onlinestack.task_metrics import ClassBoard, NumberBoard
 from onlinestack.tasks import CLICK, MULTICLASS, REGRESSION, Classes, Task, check_target, task_of
 from onlinestack.words import nearest_or_all
@@ -171,6 +172,7 @@ class _Linear(Estimator):
             "initial_t": initial_t,
             "low": low,
             "high": high,
+            "room": laid_aside(4 << (self.bits + int(rule.shift))),
         }
         if self.oaa is None or self.classes is None:
             return LinearMember(reads, rule, **options)
@@ -372,7 +374,9 @@ class _Linear(Estimator):
         if self.scoreboard is not None:
             self.scoreboard.whole(self.scoreboard.names[0])
 
-    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+    def _stretches(
+        self, batch: Batch, learn: bool, stops: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
         engine, encoder = self._started()
         n = len(batch.label)
         if self.classes is not None and learn:
@@ -386,10 +390,17 @@ class _Linear(Estimator):
         def block_of(start: int, stop: int) -> Block:
             return encoder.block(batch, start, stop, learn=learn)
 
-        for start, stop, block, tape in engine.quanta(batch.label, block_of, learn):
+        answer = chosen if self.raw and self.oaa is not None else out
+        begin, ends = 0, set(stops)
+        for start, stop, block, tape in engine.quanta(batch.label, block_of, learn, stops):
             self._score(block, tape, out[start:stop], scores[start:stop], chosen[start:stop])
-        self.scores, self.chosen = scores, chosen
-        return chosen if self.raw and self.oaa is not None else out
+            if stop in ends:
+                self.scores, self.chosen = scores[begin:stop], chosen[begin:stop]
+                yield answer[begin:stop]
+                begin = stop
+        if not n:
+            self.scores, self.chosen = scores, chosen
+            yield answer
 
     def linked(self) -> tuple[Any, Any, Any]:
         """Return prediction, scores and codes of the classes chosen of one record just scored."""

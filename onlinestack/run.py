@@ -43,7 +43,7 @@ from onlinestack.opening import (
     open_labels,
     open_records,
 )
-from onlinestack.report.watch import Watch
+from onlinestack.report.watch import Watch, is_point, next_point
 from onlinestack.saved import (
     kept_settings,
     same_sources,
@@ -52,14 +52,11 @@ from onlinestack.saved import (
 )
 from onlinestack.signals import Interrupted, Signals
 from onlinestack.snapshot import SnapshotError
-from onlinestack.spare import give_back
 
 __all__ = ["BadRowsError", "Run"]
 
 log = logging.getLogger(__name__)
 
-TIDY = 1 << 18
-"""Records between two times that unused memory is given back."""
 SOON, LATER, FEWEST = 0.5, 3.0, 256
 """Seconds, about, that a piece takes where somebody watches and where only a signal may come, and
 its fewest records."""
@@ -269,22 +266,13 @@ class Run:
             first = self.read
             end = first + batch.read
             self._at = first, end, self._at[3], self.source.bytes_done
-            if end // TIDY > first // TIDY:
-                give_back()
             while self.read < end:
-                border = min(end, 1 << self.read.bit_length(), self.read + self._room())
+                border = min(end, self.read + self._room())
                 if limit is not None:
                     border = min(border, limit)
                 if every:
                     border = min(border, (self.read // every + 1) * every)
-                if self._watch is not None:
-                    border = min(border, self._watch.pace.next(self.read))
                 self._piece(batch, first, border)
-                if self.read & (self.read - 1) == 0:
-                    self.report.checkpoint(self.checkpoint())
-                    self._board.mark()
-                if self._watch is not None and self._watch.pace.due(self.read):
-                    self._point(self._watch)
                 if every and self.read % every == 0:
                     self.save()
                 if signals.number:
@@ -307,6 +295,7 @@ class Run:
         if self.config["limit"] is not None and self.read >= self.config["limit"]:
             return
         self.source.prepare = self.learner.prepare
+        self.source.gives_way = True  # learning takes longer than anything else
         source = iter(self.source)
         with ExitStack() as stack:
             if isinstance(source, Generator):
@@ -326,7 +315,7 @@ class Run:
                 yield batch
 
     def _piece(self, batch: Batch, first: int, border: int) -> None:
-        """Learn the records of a batch up to a border."""
+        """Learn the records of a batch up to a border, and tell of them on the way."""
         most = self.config["max_bad_rows"]
         piece = batch.part(self.read - first, border - first)
         piece = self.learner.admit(piece, learn=self.learning)
@@ -337,39 +326,84 @@ class Run:
             piece = self.learner.admit(piece, learn=self.learning)
         if piece.n + len(piece.rejects) != border - self.read:
             raise RuntimeError(f"records were lost behind record {self.read}")
-        p = None
-        if piece.n and self._feed is not None:
-            piece = named(piece)
-            p = self.learner.follow(piece, self._feed.between(piece))
-            self._count_late()
-        elif piece.n:
-            before = self.learner.learned
-            p = self.learner.progress(piece) if self.learning else self.learner.predict(piece)
-            learned = self.learner.learned - before
-            self.learned += learned
-            self.predicted_only += piece.n - learned
-        # From here the learner, the counts and the place agree again, whatever the sinks do.
-        self.read = border
-        self._hear_of_generations()
-        self.rejected += len(piece.rejects)
-        self._place = _behind(batch.position, border - first)
-        if piece.time is not None:
-            older, self._newest = count_older(piece.time, self._newest)
-            self.out_of_order += older
-        if piece.rejects:
-            self._reject(piece.rejects)
-        if p is not None:
-            if self._watch is not None:
-                self._watch.see(piece, p)
-            if not self.learning:
-                self.learner.keep(self._board, _labels(piece), immediate_tape(piece.label), p)
-            if self._predictions is not None:
-                self._predictions.write(piece.row, piece.id, *self.learner.served(piece, p))
+        left = None
+        with closing(self._stretches(piece, border)) as stretches:
+            for mark, part, p in stretches:
+                # From here the learner's figures, the counts and the place agree again.
+                self.read = mark
+                self._hear_of_generations()
+                self.rejected += len(part.rejects)
+                self._place = _behind(batch.position, mark - first)
+                if part.time is not None:
+                    older, self._newest = count_older(part.time, self._newest)
+                    self.out_of_order += older
+                if left is None:
+                    try:
+                        self._tell(part, p)
+                    except BrokenPipeError as error:
+                        left = error  # the learner is whole only behind the piece
+        if left is not None:
+            raise left
         if bad:
             raise BadRowsError(
                 f"{self.rejected:,} of {self.read:,} records were rejected, --max-bad-rows allows "
                 f"{most:,}: mend the source or allow more"
             )
+
+    def _stretches(
+        self, piece: Batch, border: int
+    ) -> Generator[tuple[int, Batch, NDArray[np.float32] | None]]:
+        """Learn a piece; yield what lies between the records at which there is something to tell.
+
+        Those are the record behind each stretch, the stretch, and what was predicted.
+        """
+        read, marks = self.read, self._marks(border)
+        stops = np.searchsorted(piece.row, marks).tolist()
+        answers = None
+        if self._feed is None and piece.n:
+            some = sorted(set(stops) - {0})
+            answers = self.learner.stretches(piece, some, learn=self.learning)
+        start, at = read, 0
+        for mark, stop in zip(marks, stops, strict=True):
+            part, p = piece.part(start - read, mark - read), None
+            if stop > at and answers is not None:
+                before = self.learner.learned
+                p = next(answers)
+                learned = self.learner.learned - before
+                self.learned += learned
+                self.predicted_only += part.n - learned
+            elif stop > at and self._feed is not None:
+                part = named(part)
+                p = self.learner.follow(part, self._feed.between(part))
+                self._count_late()
+            yield mark, part, p
+            start, at = mark, stop
+
+    def _marks(self, border: int) -> list[int]:
+        """Return the records up to a border at which there is something to tell, and that one."""
+        marks, read = [], self.read
+        while read < border:
+            told = next_point(read) if self._watch is not None else 1 << read.bit_length()
+            read = min(border, told)
+            marks.append(read)
+        return marks
+
+    def _tell(self, part: Batch, p: NDArray[np.float32] | None) -> None:
+        """Write what became of a stretch, and how things stand behind it."""
+        if part.rejects:
+            self._reject(part.rejects)
+        if p is not None:
+            if self._watch is not None:
+                self._watch.see(part, p)
+            if not self.learning:
+                self.learner.keep(self._board, _labels(part), immediate_tape(part.label), p)
+            if self._predictions is not None:
+                self._predictions.write(part.row, part.id, *self.learner.served(part, p))
+        if self.read & (self.read - 1) == 0:
+            self.report.checkpoint(self.checkpoint())
+            self._board.mark()
+        if self._watch is not None and is_point(self.read):
+            self._point(self._watch)
 
     def _last_labels(self) -> None:
         """Take in the labels that come behind the last record."""

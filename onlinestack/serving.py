@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -370,6 +370,16 @@ class Serving(Estimator):
     def _answer(self, x: Mapping[Hashable, Any]) -> NDArray[np.float32]:
         """Return the probabilities of a record without learning it."""
         raise NotImplementedError
+
+    def stretches(
+        self, batch: Batch, stops: Sequence[int], *, learn: bool = True
+    ) -> Iterator[NDArray[np.float32]]:
+        """Do what `progress`, or `predict`, does, and stop on the way; see `Estimator.stretches`.
+
+        Nobody else is let in before the last stop.
+        """
+        with self._gate:
+            yield from self._stretches(self._thinned(batch) if learn else batch, learn, stops)
 
     def _admitted(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
         """Walk over a batch, letting others in now and then where there are some."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import mmap
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,18 +20,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["absent", "few_heaps", "give_back", "later", "populate", "uncollected"]
+__all__ = ["absent", "give_back", "laid_aside", "later", "lay_aside", "one_heap", "uncollected"]
 
-_POPULATE_WRITE = 23
-"""Linux's number for madvise: make these pages now, as writing to each would."""
 _ARENA_MAX = -8
 """The GNU C library's number for how many heaps there may be."""
-_HEAPS = 2
-_PAGE = 1 << 12
-_STRIDE = 1 << 24
-"""Bytes made at once, for others that ask for memory wait as long."""
-_LARGEST = 1 << 29
-"""Bytes of a table that may be made before it is known whether all of it will be used."""
+_STRIDE = 1 << 21
+"""Bytes of a large page."""
 
 
 class _Absent(MetaPathFinder):
@@ -45,21 +40,22 @@ class _Absent(MetaPathFinder):
         return None
 
 
-def few_heaps() -> None:
-    """Let all threads share two heaps of the C library instead of eight a processor.
+def one_heap() -> None:
+    """Let all threads share one heap of the C library instead of eight a processor.
 
-    Each heap keeps some memory that is free, and a long run comes to use more and more of them:
-    40 MB more at five million records than at one. Does nothing where there is no GNU C library.
+    Each heap keeps some memory that is free: batches come and go in several threads and many
+    sizes, and a long run came to use more and more, 40 MB more at five million records than at
+    one. With one heap it finds what it needs. Does nothing where there is no GNU C library.
     """
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, _HEAPS)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Let the C library return the memory that is free but not at the end of its heaps.
 
-    Batches come and go in two threads and many sizes; what they leave in between would grow a
-    little with every million records. Does nothing where there is no GNU C library.
+    Where there are several heaps (see `one_heap`), what messages that come and go leave in between
+    would grow a little with every million. Does nothing where there is no GNU C library.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
@@ -135,26 +131,62 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def populate(table: Any) -> None:
-    """Let the system make the zero pages of a table in the background.
+class _Aside:
+    """Memory of zeros whose pages are being made."""
 
-    Otherwise they are made one by one as the first records touch them. Nothing is done for
-    tables of more than half a GiB, and on systems that cannot.
+    def __init__(self, size: int) -> None:
+        self.memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):
+                self.memory.madvise(mmap.MADV_HUGEPAGE)
+        self._taken = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="lay aside", daemon=True)
+        self._thread.start()
+
+    def _make(self) -> None:
+        size = len(self.memory)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        for at in range(0, size, _STRIDE):
+            if self._taken.is_set():
+                return
+            ctypes.memset(address + at, 0, min(_STRIDE, size - at))
+
+    def take(self) -> mmap.mmap:
+        self._taken.set()
+        self._thread.join()
+        return self.memory
+
+
+_aside: list[_Aside] = []
+
+
+def lay_aside(size: int) -> None:
+    """Begin to make memory that will be asked for, while there is only code to load.
+
+    Pages that the system has not at hand take two seconds a GB, one processor's time.
 
     Parameters
     ----------
-    table
-        A contiguous array; may be used at once.
+    size
+        Bytes.
     """
-    if not sys.platform.startswith("linux") or table.nbytes > _LARGEST:
-        return
+    _aside[:] = [_Aside(size)]
 
-    def make() -> None:
-        madvise = ctypes.CDLL(None).madvise
-        first = -(-table.ctypes.data // _PAGE) * _PAGE
-        last = (table.ctypes.data + table.nbytes) // _PAGE * _PAGE
-        for start in range(first, last, _STRIDE):
-            size = min(_STRIDE, last - start)
-            madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _POPULATE_WRITE)
 
-    threading.Thread(target=make, name="populate", daemon=True).start()
+def laid_aside(size: int) -> mmap.mmap | None:
+    """Return the memory of zeros that was laid aside, if it has that size, once.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+
+    Examples
+    --------
+    >>> lay_aside(8192)
+    >>> laid_aside(4096), bytes(laid_aside(8192)) == bytes(8192), laid_aside(8192)
+    (None, True, None)
+    """
+    if _aside and len(_aside[0].memory) == size:
+        return _aside.pop().take()
+    return None

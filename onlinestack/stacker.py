@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -351,19 +351,27 @@ class OnlineStacker(Serving, base.MiniBatchClassifier):
         if self.scoreboard is not None:
             self.scoreboard.update(nothing, tape, nothing.p)
 
-    def _walk(self, batch: Batch, learn: bool) -> NDArray[np.float32]:
+    def _stretches(
+        self, batch: Batch, learn: bool, stops: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
         stack, n = self._started(), len(batch.label)
         given = np.empty((n, len(stack.names) + 1), np.float32)
 
         def block_of(start: int, stop: int) -> Block:
             return stack.layout.lay(self._block(batch, start, stop, learn))
 
-        for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn):
+        begin, ends = 0, set(stops)
+        for start, stop, block, tape in stack.engine.quanta(batch.label, block_of, learn, stops):
             given[start:stop] = block.p
             if self.scoreboard is not None:
                 self.scoreboard.update(block, tape, given[start:stop])
-        self._given = given
-        return np.ascontiguousarray(given[:, 0])
+            if stop in ends:
+                self._given = given[begin:stop]
+                yield np.ascontiguousarray(given[begin:stop, 0])
+                begin = stop
+        if not n:
+            self._given = given
+            yield np.ascontiguousarray(given[:, 0])
 
     def _block(self, batch: Batch, start: int, stop: int, learn: bool) -> Block:
         block = super()._block(batch, start, stop, learn)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 
-import numpy as np
-
-from onlinestack.spare import later, populate, uncollected
+from onlinestack.spare import later, uncollected
 
 
 def test_a_later_module_is_imported_at_first_use() -> None:
@@ -18,17 +15,6 @@ def test_a_later_module_is_imported_at_first_use() -> None:
     assert name not in sys.modules
     assert len(module.s) > 800
     assert name in sys.modules
-
-
-def test_populating_changes_no_value() -> None:
-    table = np.zeros(1 << 22, np.float32)
-    table[5] = 1.0
-    populate(table)
-    for thread in threading.enumerate():
-        if thread.name == "populate":
-            thread.join()
-    assert table[5] == 1.0
-    assert np.count_nonzero(table) == 1
 
 
 def test_importing_is_not_watched_by_the_collector() -> None:

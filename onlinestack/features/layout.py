@@ -141,8 +141,8 @@ class Layout:
         self._predictions = scores + 2 + combiners
         self._words = words
         self._rows = rows
-        self._pools: list[_Pool] = []
-        self._pool_of_one: _Pool | None = None
+        self._pools: dict[int, list[_Pool]] = {}
+        """Those of a single record and those of as many as there may be, by that number."""
         self._slots: dict[str, int] = {}
         """Field slots of namespaces of Vowpal Wabbit text, or of fields met in dicts."""
         self._places: dict[str, int] = {}
@@ -177,14 +177,11 @@ class Layout:
         return _Pool(index, value, table, names, start, stop, dense, dense["s"][1], p, bits)
 
     def _next(self, rows: int) -> _Pool:
-        if rows == 1:
-            self._pool_of_one = self._pool_of_one or self._pool(1)
-            return self._pool_of_one
-        if not self._pools:
-            self._pools = [self._pool(self._rows) for _ in range(AHEAD + 1)]
+        size = 1 if rows == 1 else self._rows
+        pools = self._pools.get(size) or [self._pool(size) for _ in range(AHEAD + 1)]
         # By turns, so that blocks can be laid out while those before are learned.
-        self._pools.append(self._pools.pop(0))
-        return self._pools[0]
+        self._pools[size] = [*pools[1:], pools[0]]
+        return pools[0]
 
     def lay(self, block: Block) -> Block:
         """Return a block of hashed features with room for all that is made of them.
@@ -321,8 +318,7 @@ class Layout:
 
     def __getstate__(self) -> dict[str, Any]:
         # Views of an array would be arrays of their own.
-        none = dict.fromkeys(("_given", "_laid", "_copy", "_pool_of_one"))
-        return self.__dict__ | none | {"_pools": []}
+        return self.__dict__ | dict.fromkeys(("_given", "_laid", "_copy")) | {"_pools": {}}
 
     def state(self) -> dict[str, Any]:
         """Return which names have which places, as JSON."""

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -198,17 +197,11 @@ def _row_groups(file: Any, first: int, columns: list[str]) -> Generator[pa.Recor
     """
     metadata = file.metadata
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-    with ThreadPoolExecutor(1, thread_name_prefix="row group") as pool:
-        coming: dict[int, Future[pa.Table]] = {}
-        for group in range(first, len(sizes)):
-            if sizes[group] > _GROUP_BYTES:
-                yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
-                continue
-            table = coming.pop(group, None) or pool.submit(file.read_row_group, group, columns)
-            batches = table.result().to_batches()
-            if group + 1 < len(sizes) and sizes[group + 1] <= _GROUP_BYTES:
-                coming[group + 1] = pool.submit(file.read_row_group, group + 1, columns)
-            yield from batches
+    for group in range(first, len(sizes)):
+        if sizes[group] > _GROUP_BYTES:
+            yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
+            continue
+        yield from file.read_row_group(group, columns).to_batches()
 
 
 class _Exact:

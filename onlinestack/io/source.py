@@ -95,6 +95,8 @@ class Source:
         """The columns of the first file."""
         self.prepare: Callable[[Batch], None] | None = None
         """What to do with each batch of a file ahead of its turn, in the thread that decodes it."""
+        self.gives_way = False
+        """Whether threads that decode, Arrow's among them, give way to others of the process."""
         self._open_reader = open_reader
         self._opened = first
         self._batch_size = batch_size
@@ -215,7 +217,9 @@ class Source:
                 for decode in work:
                     yield decode()
             else:
-                with closing(ahead(map(self._prepared, work), depth=1)) as batches:
+                with closing(
+                    ahead(map(self._prepared, work), depth=1, give_way=self.gives_way)
+                ) as batches:
                     yield from batches
         finally:
             reader.close()

@@ -16,6 +16,7 @@ from onlinestack.linear.descent import descend_swiftly, is_swift, predict_swiftl
 from onlinestack.linear.interactions import (
     CONSTANT,
     Reads,
+    ask_for,
     count_features,
     expand_wildcards,
     gather,
@@ -246,26 +247,22 @@ def walk(
         following = np.int64(tape_row[ahead]) if ahead < m else np.int64(-1)
         if held[here] != r:
             here = 1 - here
-        for turn in range(2):
-            wanted = r if turn == 0 else following
-            place = here if turn == 0 else 1 - here
-            if wanted < 0 or held[place] == wanted:
-                continue
-            scratch.length[place] = gather(
-                wanted,
+        if held[here] != r:  # the first row, or one that another tape had read ahead
+            scratch.length[here] = gather(
+                r,
                 index,
                 value,
                 names,
                 start,
                 stop,
                 reads,
-                scratch.slots[place],
-                scratch.values[place],
+                scratch.slots[here],
+                scratch.values[here],
                 scratch.at,
                 weights,
                 rule,
             )
-            held[place] = wanted
+            held[here] = r
         n = scratch.length[here]
         slots = scratch.slots[here]
         values = scratch.values[here]
@@ -275,6 +272,27 @@ def walk(
             )
         elif fresh != r:
             now = predict(n, slots, values, FIRST, initial[r], weights, shared, rule)
+        # Sums are made one addition behind the other; the processor fills its waits with this.
+        if following >= 0 and held[1 - here] != following:
+            scratch.length[1 - here] = gather(
+                following,
+                index,
+                value,
+                names,
+                start,
+                stop,
+                reads,
+                scratch.slots[1 - here],
+                scratch.values[1 - here],
+                scratch.at,
+                weights,
+                rule,
+            )
+            held[1 - here] = following
+            while ahead < m and tape_row[ahead] == following:
+                ahead += 1
+            if ahead < m:
+                ask_for(tape_row[ahead], index, names, start, stop, reads, weights, rule)
         fresh = r
         learns = op[step] == LEARN
         if learns and rule.track:
@@ -340,6 +358,8 @@ class LinearMember:
         Start of the constant's weight.
     low, high
         Start of the clamp range; the final one too where the rule does not track labels.
+    room
+        Memory of zeros, writable, for the weights; new memory if not given.
 
     Examples
     --------
@@ -363,6 +383,7 @@ class LinearMember:
         constant_weight: float = 0.0,
         low: float = -50.0,
         high: float = 50.0,
+        room: Any = None,
     ) -> None:
         self.fills = "s"
         self.needs: tuple[str, ...] = ("f",)
@@ -371,7 +392,11 @@ class LinearMember:
         self._seen: set[int] = set()
         self.rule = rule
         width = 1 << int(rule.shift)
-        self.weights = np.zeros((int(rule.mask) + 1) * width, np.float32)
+        count = (int(rule.mask) + 1) * width
+        if room is None:
+            self.weights = np.zeros(count, np.float32)
+        else:
+            self.weights = np.frombuffer(room, np.float32, count)
         if initial_weight:
             self.weights[::width] = initial_weight
         if initial_t > 0 and rule.adaptive and rule.update == GD:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onlinestack.io.batch import Batch, Reject
     from onlinestack.models import Learner
 
-__all__ = ["FIRST", "KEPT", "Pace", "Watch"]
+__all__ = ["FIRST", "KEPT", "Watch", "is_point", "next_point"]
 
 FIRST = 128
 """Records between points at first, those at doubling counts not counted."""
@@ -37,34 +37,32 @@ REASONS = 40
 """Reasons of rejects that are told apart."""
 
 
-class Pace:
-    """Says at which records points are due: 64 to 128, evenly over any stream, and doublings.
-
-    Parameters
-    ----------
-    read
-        Records read before.
+def next_point(read: int) -> int:
+    """Return the record of the next point behind others: 64 to 128 in all, evenly, and doublings.
 
     Examples
     --------
-    >>> pace = Pace()
-    >>> pace.next(0), pace.next(5), pace.next(128), pace.next(16384), pace.next(16640)
-    (1, 8, 256, 16640, 16896)
+    >>> [next_point(read) for read in (0, 5, 128, 16384, 16640)]
+    [1, 8, 256, 16640, 16896]
     """
+    every = _every(read + 1)
+    return min((read // every + 1) * every, 1 << read.bit_length())
 
-    def __init__(self, read: int = 0) -> None:
-        self.every = FIRST
-        self.next(read)
 
-    def next(self, read: int) -> int:
-        """Return the record of the next point behind ``read``."""
-        while read >= self.every * KEPT:
-            self.every *= 2
-        return min((read // self.every + 1) * self.every, 1 << read.bit_length())
+def is_point(read: int) -> bool:
+    """Tell whether there is a point at a record above 0.
 
-    def due(self, read: int) -> bool:
-        """Tell whether there is a point at a record."""
-        return read % self.every == 0 or read & (read - 1) == 0
+    Examples
+    --------
+    >>> [is_point(read) for read in (1, 256, 300, 16384, 16512)]
+    [True, True, False, True, False]
+    """
+    return read % _every(read) == 0 or read & (read - 1) == 0
+
+
+def _every(read: int) -> int:
+    """Return how far the points around a record are from each other."""
+    return FIRST << max(0, (read - 1) // (FIRST * KEPT)).bit_length()
 
 
 class Watch:
@@ -101,7 +99,6 @@ class Watch:
         sliced: bool = True,
         permute: bool = False,
     ) -> None:
-        self.pace = Pace(resumed_at)
         self._learner, self._fields = learner, tuple(fields)
         self._since = resumed_at
         columns = {name: self._fields.index(name) for name in slice_by}

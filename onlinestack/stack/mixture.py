@@ -159,6 +159,7 @@ class Mixture:
     """
 
     fills = "p"
+    told = True
 
     def __init__(
         self,

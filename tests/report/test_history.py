@@ -8,7 +8,7 @@ import pytest
 
 from onlinestack.report.curves import Curves, entropy
 from onlinestack.report.history import History, ReportError, read_history
-from onlinestack.report.watch import KEPT, Pace
+from onlinestack.report.watch import KEPT, is_point, next_point
 from tests.report.conftest import CLICKS, call
 
 
@@ -18,25 +18,26 @@ def events(lines, kind):
 
 def test_points_are_evenly_spread_and_bounded():
     for resumed in (0, 777, 10**9):
-        pace, at, seen = Pace(resumed), resumed, []
+        at, seen = resumed, []
         while at < resumed + 40_000:
-            at = pace.next(at)
-            assert pace.due(at)
+            between, at = at + 1, next_point(at)
+            assert is_point(at)
+            assert not any(map(is_point, range(between, min(at, between + 1000))))
             seen.append(at)
         if not resumed:
             assert seen[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 384]
-        assert at // pace.every <= KEPT
+        assert at // (next_point(at) - at) <= KEPT
     history = History()
     history.add({"event": "start", "resumed_at": 0})
-    pace, at = Pace(), 0
+    at = 0
     for _ in range(3000):
-        at = pace.next(at)
+        at = next_point(at)
         history.add({"event": "point", "records": at})
         assert len(history.points) <= KEPT
     records = [point["records"] for point in history.points]
     assert records[-1] == at
     assert len(records) >= KEPT // 2
-    assert max(np.diff(records)) <= 2 * pace.every
+    assert max(np.diff(records)) <= 2 * (next_point(at) - at)
 
 
 def test_a_run_tells_points_details_and_a_start(lines):
