@@ -6,6 +6,7 @@ records go out. Where a record ends depends on its bytes alone, never on how the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -30,6 +31,8 @@ RECORD_LIMIT = 1 << 26
 
 PIECE = 1 << 23
 """Bytes read from a file at once."""
+LOOK_UP = 0.5
+"""Seconds between two looks at what may have come beside bytes: signals."""
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 _BOM = b"\xef\xbb\xbf"
@@ -367,6 +370,8 @@ class ByteStream:
 
         The answer is empty at the end.
         """
+        if self.live and not self._compression:
+            self._wait()
         piece = self._read(PIECE)
         if not self.live or not piece:
             return piece
@@ -386,6 +391,16 @@ class ByteStream:
                 f"{self.path} is no whole {self._compression} file ({error}); compress it again."
             ) from None
         return bytes(piece)
+
+    def _wait(self) -> None:
+        """Wait for bytes, or the end, and look up now and then.
+
+        A signal that comes after Python has looked for signals, and before the system waits for
+        bytes, would not be heard before they come.
+        """
+        with contextlib.suppress(OSError, ValueError, TypeError):  # nothing to ask the system of
+            while not select.select([self._file], [], [], LOOK_UP)[0]:
+                pass
 
     def _ready(self) -> bool:
         """Tell whether more bytes (or the end) are there already."""
