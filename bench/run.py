@@ -274,7 +274,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--limit",
         type=float,
-        default=20.0,
+        default=15.0,
         help="processor seconds a cell may take; default: %(default)s",
     )
     add(

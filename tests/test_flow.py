@@ -58,17 +58,23 @@ class Log:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 12), st.sets(st.integers(0, 11)), st.integers(0, 2**31))
+@given(
+    st.integers(0, 12),
+    st.sets(st.integers(0, 11)),
+    st.integers(0, 2**31),
+    st.sets(st.sampled_from(["linear", "stacker"])),
+)
 def test_everyone_takes_all_quanta_in_order_behind_what_they_need(
-    count: int, settling: set[int], seed: int
+    count: int, settling: set[int], seed: int, told: set[str]
 ) -> None:
     log = Log(seed, settling)
     got = []
-    for quantum in Flow(log.source(count), NEEDS, log.step, log.settle, COST):
+    for quantum in Flow(log.source(count), NEEDS, log.step, log.settle, COST, told):
         k = quantum.start
-        # what nobody waits for stays with the quantum that the caller has in hand
-        assert log.events.count(("mixture", k)) == 1
-        assert ("mixture", k + 1) not in log.events
+        # what nobody waits for, or is asked about, stays with the quantum the caller has in hand
+        for name in ("mixture", *told):
+            assert log.events.count((name, k)) == 1
+            assert (name, k + 1) not in log.events
         got.append(k)
         log.live -= 1
     assert got == list(range(count))

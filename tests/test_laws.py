@@ -177,6 +177,22 @@ def test_law_2_a_block_may_be_one_record(few: Path, settings: str) -> None:
     assert fingerprint(two) == one
 
 
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_law_2_looking_on_the_way_changes_nothing(log: Path, settings: str) -> None:
+    expected, p = whole(log, settings)
+    model = LinearLearner(**SETTINGS[settings])
+    source = open_source(log, batch_size=5000, **roles(settings))
+    model.start(source.schema)
+    q = []
+    for batch in map(model.admit, source):
+        stops = sorted({1, 2, 3, 31, 32, 33, 100, 1000, batch.n - 1, batch.n})
+        for before, part in zip([0, *stops], model.stretches(batch, stops), strict=False):
+            assert len(model.scores) == len(part) == min(s for s in stops if s > before) - before
+            q.append(part)
+    assert np.concatenate(q).tobytes() == p.tobytes()
+    assert fingerprint(model) == expected
+
+
 def test_law_2_files_and_formats_do_not_matter(log: Path, tmp_path: Path) -> None:
     one, p = learned(log)
     whole = pa.parquet.read_table(log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,38 @@ def test_law_2_blocks_do_not_matter(
     model, p = learned(log, batch_size=batch_size)
     assert p.tobytes() == whole[1].tobytes()
     assert fingerprint(model) == fingerprint(whole[0])
+
+
+def test_law_2_looking_on_the_way_changes_nothing(
+    log: Path, whole: tuple[OnlineStacker, np.ndarray]
+) -> None:
+    """What is told at a stop is what a learner that goes no further would tell."""
+    (batch,) = open_source(log, **ROLES)
+    models = [OnlineStacker(**{**SMALL, "combiners": ("all",)}) for _ in range(2)]
+    for model in models:
+        model.start(open_source(log, **ROLES).schema)
+    stops = [1, 2, 3, 4, 8, 70, 299, 300, 301, 700, batch.n]
+    told, answers = [], []
+
+    def look(model: OnlineStacker) -> None:
+        scores = {name: model.scoreboard.whole(name) for name in model.scoreboard.names}
+        told.append((model.learned, model.weights(), scores, model.events()))
+
+    for p in models[0].stretches(batch, stops):
+        answers.append(p)
+        look(models[0])
+    ahead, told = told, []
+    for start, stop in itertools.pairwise([0, *stops]):
+        models[1].progress(batch.rows(start, stop))
+        look(models[1])
+    untimed = [
+        [(*some, [e | {"seconds": 0} for e in events]) for *some, events in each]
+        for each in (ahead, told)
+    ]
+    assert untimed[0] == untimed[1]
+    assert [len(p) for p in answers] == np.diff([0, *stops]).tolist()
+    assert np.concatenate(answers).tobytes() == whole[1].tobytes()
+    assert fingerprint(models[0]) == fingerprint(models[1])
 
 
 def test_law_2_learn_one_is_a_block_of_one(
