@@ -4,8 +4,10 @@ Notes
 -----
 What comes out of a training depends on the rows of the window and the settings alone, never on
 when or where it runs, or on how many threads; so the members, which wait for it at a fixed count
-of records, do not depend on that either. A core is left to the stream until it waits: threads of
-one training that share a core with it would take three times as long (m), each waiting for all.
+of records, do not depend on that either. Threads of one training wait for each other all the time,
+and busily: where they share a core with others, they take up to ten times as long (m). So a
+training has as many as there are cores that nobody else uses, asked before each tree, and leaves
+one to the stream until that waits.
 """
 
 from __future__ import annotations
@@ -160,7 +162,8 @@ class Trainer:
 
     def _threads(self, most: int) -> int:
         """Return how many threads may train now."""
-        return most if self._waited else max(1, min(most, CORES - 1))
+        free = CORES if self._waited else CORES - 1
+        return max(1, min(most, free, CORES - _others())) if most > 1 else most
 
     def close(self) -> None:
         """Cancel the orders not begun, so that a program can end; one under way ends by itself.
@@ -222,6 +225,15 @@ class Trainer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start()
+
+
+def _others() -> int:
+    """Return how many threads, but this one, run or could run at this moment; 0 if not known."""
+    try:
+        with open("/proc/loadavg", "rb") as file:
+            return int(file.read().split()[3].split(b"/")[0]) - 1
+    except (OSError, LookupError, ValueError):
+        return 0
 
 
 def _key_of(order: Order) -> tuple[Any, ...]:

@@ -206,10 +206,10 @@ def test_cells_are_made_once_told_when_cut_and_turned_into_the_same_pages(
         failed = json.loads((tmp_path / "cells" / "tiny--running-rate.json").read_text())
         assert failed["failed"] == "nothing is left to run"
 
-    write_stream(tmp_path, records=60_000)
+    write_stream(tmp_path, records=400_000)
     assert run.main([*asked, "--streams", "tiny", "--learners", river, "--limit", "3"]) == 0
     cut = json.loads((tmp_path / "cells" / "tiny--river-logisticregression.json").read_text())
-    assert cut["cut"] and 0 < cut["done"] < cut["records"] == 60_000
+    assert cut["cut"] and 0 < cut["done"] < cut["records"] == 400_000
     assert cut["scores"]["records"] <= cut["done"] and cut["cpu"] < 6
 
 
