@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onlinestack.kernel import kernel
+from onlinestack.kernel import kernel, prefetch
 
 __all__ = ["Memory", "Traffic", "seconds_of", "touched"]
 
 COPIED = 1 << 26
+ASKED = 64
+"""Places ahead that the processor is asked to fetch."""
 GOLDEN, FNV = np.uint64(0x9E3779B1), np.uint64(16777619)
 LOW32 = np.uint64(0xFFFFFFFF)
 Places = Callable[[NDArray[np.uint64]], NDArray[np.int64]]
@@ -46,8 +48,10 @@ class Traffic(NamedTuple):
 
 @kernel()
 def change(places: Any, table: Any) -> None:
-    """Add 1 to the four numbers at each place."""
+    """Add 1 to the four numbers at each place, asking for the lines of later ones ahead."""
     for k in range(len(places)):
+        if k + ASKED < len(places):
+            prefetch(table, places[k + ASKED])
         at = places[k]
         for j in range(4):
             table[at + j] += np.float32(1)
