@@ -84,12 +84,14 @@ def draw_trade(league: League, path: Path) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.invert_yaxis()
+    figure.draw_without_rendering()  # lays out, so that places are known
     every = sorted((dot, family) for family, dots in families.items() for dot in dots)
     places = [axes.transData.transform((x, y)) for (x, y, _), _ in every]
     taken = [(across - 5, up - 4, 10.0) for across, up in places]
     for ((x, y, name), family), (across, up) in zip(every, places, strict=True):
         width = 5.4 * len(name)
-        spots = [(7.0, 4.0), (7.0, -11.0), (-7.0 - width, 4.0), (-7.0 - width, -11.0)]
+        heights = (4.0, -11.0, 15.0, -22.0, 26.0)
+        spots = [(side, height) for height in heights for side in (7.0, -7.0 - width)]
         free = [
             (dx, dy)
             for dx, dy in spots
