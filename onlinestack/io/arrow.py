@@ -191,10 +191,7 @@ class ArrowReader:
 
 
 def _row_groups(file: Any, first: int, columns: list[str]) -> Generator[pa.RecordBatch, None, None]:
-    """Read row groups at once where they are small enough, for then dictionaries are read once.
-
-    While one is handed out, the next one is read.
-    """
+    """Read row groups at once where they are small enough, for then dictionaries are read once."""
     metadata = file.metadata
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     for group in range(first, len(sizes)):
