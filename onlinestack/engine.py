@@ -269,7 +269,8 @@ class Engine:
         """Cut records into quanta that end where they are to stop, and where a change is due."""
         start, n, learned = 0, len(label), self.learned
         while start < n:
-            border = next(iter(stops[bisect.bisect_right(stops, start) :]), n)
+            at = bisect.bisect_right(stops, start)
+            border = stops[at] if at < len(stops) else n
             stop, due = min(n, start + QUANTUM, border), self.due()
             if due is not None and learned + (stop - start) >= due:
                 known = np.flatnonzero(~np.isnan(label[start:stop]))
